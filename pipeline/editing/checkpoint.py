@@ -1,0 +1,219 @@
+"""The edited model on disk: a folder that is written once, whole, and checked byte by byte when it is read.
+
+    manifest.json       format, backbone reference and digest, settings, the digest of every other file
+    blocks.safetensors  for each edited module A [n, p, i] and B [n, o, p], and the n block ids
+    clusters.parquet, keys.parquet  the index (schemas.index)
+    edits.parquet       every edit and what became of it (schemas.edits)
+
+Nothing in a folder is unpickled, and no path in it is followed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from pipeline.editing.blocks import Blocks
+from pipeline.editing.edit import Edit, Outcome, Record
+from schemas.edits import EDITS
+from schemas.manifest import FileEntry, Manifest
+
+MANIFEST = "manifest.json"
+BLOCKS = "blocks.safetensors"
+CLUSTERS, KEYS, RECORDS = TABLES = ("clusters.parquet", "keys.parquet", "edits.parquet")
+MANIFEST_BYTES = 4 << 20
+"""A larger manifest is not ours."""
+
+
+class CheckpointError(ValueError):
+    """A folder that is not a whole, unchanged edited model, or one that cannot be written."""
+
+
+def records_to_table(records: Iterable[Record]) -> pa.Table:
+    """Records in order -> a table of schema ``EDITS``."""
+    rows = []
+    for record in records:
+        edit, outcome = record.edit, record.outcome
+        row = asdict(edit) | asdict(outcome) | {"state": record.state, "version": record.version}
+        rows.append({name: list(v) if isinstance(v := row[name], tuple) else v for name in EDITS.names})
+    return pa.Table.from_pylist(rows, schema=EDITS)
+
+
+def records_from_table(table: pa.Table) -> dict[str, Record]:
+    """A table of schema ``EDITS`` -> records by edit id, in order.
+
+    Raises:
+        CheckpointError: other columns, or an id that is not the hash of its prompt and target.
+    """
+    if not table.schema.equals(EDITS):
+        raise CheckpointError(f"{RECORDS} has columns {table.schema.names}, expected {EDITS.names}")
+    records = {}
+    for row in table.to_pylist():
+        edit = Edit(row["prompt"], row["target"], tuple(row["rephrases"]), tuple(row["locality"]), row["subject"])
+        if edit.edit_id != row["edit_id"]:
+            raise CheckpointError(f"{RECORDS}: id {row['edit_id']!r} does not belong to prompt {row['prompt']!r}")
+        outcome = Outcome(
+            row["edit_id"],
+            row["action"],
+            row["cluster"],
+            row["block"],
+            row["steps"],
+            row["learned"],
+            row["reason"],
+            tuple(row["replaced"]),
+        )
+        records[edit.edit_id] = Record(edit, outcome, row["state"], row["version"])
+    return records
+
+
+def write_folder(
+    directory: Path, blocks: Blocks, tables: dict[str, pa.Table], describe: Callable[[dict[str, FileEntry]], Manifest]
+) -> Manifest:
+    """Writes a folder beside its place and moves it there in one step.
+
+    Args:
+        directory: must not exist yet, or be empty: versions are immutable.
+        blocks: all blocks.
+        tables: by file name, as in ``TABLES``.
+        describe: makes the manifest, given the files' sizes and digests.
+
+    Raises:
+        CheckpointError: something is there already.
+        OSError: the disk is full or not writable; nothing is left behind.
+    """
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise CheckpointError(f"{directory} exists already, and versions are never overwritten: choose a new folder")
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    try:
+        files = {BLOCKS: _write(scratch / BLOCKS, save_tensors(_tensors(blocks)))}
+        for name in TABLES:
+            sink = pa.BufferOutputStream()
+            pq.write_table(tables[name], sink, compression="zstd")
+            files[name] = _write(scratch / name, sink.getvalue().to_pybytes())
+        manifest = describe(files)
+        manifest = manifest.model_copy(update={"digest": manifest.computed_digest()})
+        _write(scratch / MANIFEST, (manifest.model_dump_json(indent=2) + "\n").encode())
+        scratch.chmod(0o755)
+        if directory.exists():
+            directory.rmdir()
+        scratch.rename(directory)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    return manifest
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """The manifest of a folder, whose digest is right.
+
+    Raises:
+        CheckpointError: there is none, it is of another format or version, or it was changed.
+    """
+    path = directory / MANIFEST
+    if not path.is_file():
+        raise CheckpointError(f"{directory} is not an edited model: expected a file {MANIFEST}, found none")
+    if path.stat().st_size > MANIFEST_BYTES:
+        raise CheckpointError(f"{path} has {path.stat().st_size} bytes, more than any manifest of ours")
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is cut short or not JSON: {error}") from error
+    found = content.get("format_version") if isinstance(content, dict) else None
+    if found != 1:
+        raise CheckpointError(f"{path} has format_version {found!r}, expected 1: read it with the release that wrote it")
+    try:
+        manifest = Manifest.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise CheckpointError(f"{path} is not a manifest of ours: {where}: {first['msg']}") from error
+    if manifest.digest != manifest.computed_digest():
+        raise CheckpointError(
+            f"{path} was changed: its content has digest {manifest.computed_digest()}, it says {manifest.digest}"
+        )
+    wanted = {BLOCKS, *TABLES}
+    if set(manifest.files) != wanted:
+        raise CheckpointError(f"{path} lists files {sorted(manifest.files)}, expected {sorted(wanted)}")
+    return manifest
+
+
+def read_tables(directory: Path, manifest: Manifest) -> dict[str, pa.Table]:
+    """The Parquet tables by file name, their digests checked.
+
+    Raises:
+        CheckpointError: a file is missing, truncated or changed, or is no Parquet.
+    """
+    tables = {}
+    for name in TABLES:
+        content = _read(directory, name, manifest)
+        try:
+            tables[name] = pq.read_table(pa.BufferReader(content))
+        except pa.ArrowException as error:
+            raise CheckpointError(f"{directory / name} is not Parquet: {error}") from error
+    return tables
+
+
+def read_blocks(directory: Path, manifest: Manifest, into: Blocks) -> None:
+    """Adds a folder's blocks to ``into``.
+
+    Raises:
+        CheckpointError: the file is missing, truncated or changed, or its shapes are not those of the backbone.
+    """
+    path = directory / BLOCKS
+    try:
+        tensors = load_tensors(_read(directory, BLOCKS, manifest))
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is not safetensors: {error}") from error
+    expected = _tensors(into)
+    if set(tensors) != set(expected):
+        raise CheckpointError(f"{path} holds tensors {sorted(tensors)}, expected {sorted(expected)}")
+    count = len(tensors["blocks"])
+    for name, tensor in tensors.items():
+        shape, dtype = (count, *expected[name].shape[1:]), expected[name].dtype
+        if tensor.shape != shape or tensor.dtype != dtype:
+            raise CheckpointError(f"{path}: {name} is {tensor.dtype} {list(tensor.shape)}, expected {dtype} {list(shape)}")
+    modules = [name.removesuffix(".A") for name in tensors if name.endswith(".A")]
+    into.add(tensors["blocks"].tolist(), {name: (tensors[f"{name}.A"], tensors[f"{name}.B"]) for name in modules})
+
+
+def _tensors(blocks: Blocks) -> dict[str, torch.Tensor]:
+    tensors = {"blocks": torch.tensor(blocks.ids, dtype=torch.int64)}
+    for name, (a, b) in blocks.gather(blocks.ids).items():
+        tensors |= {f"{name}.A": a.cpu().contiguous(), f"{name}.B": b.cpu().contiguous()}
+    return tensors
+
+
+def _write(path: Path, content: bytes) -> FileEntry:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return FileEntry(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+
+def _read(directory: Path, name: str, manifest: Manifest) -> bytes:
+    path, entry = directory / name, manifest.files[name]
+    if path.is_symlink() or not path.is_file():
+        raise CheckpointError(f"{path} is missing or not a plain file; the manifest lists it with {entry.bytes} bytes")
+    if path.stat().st_size != entry.bytes:
+        raise CheckpointError(f"{path} has {path.stat().st_size} bytes, expected {entry.bytes}: it is cut short or changed")
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != entry.sha256:
+        raise CheckpointError(f"{path} was changed: its SHA-256 is {found}, expected {entry.sha256}")
+    return content

@@ -1,0 +1,148 @@
+"""What flows through the editor: edits in, outcomes and routes out.
+
+An edit is a report that was admitted. Its id is a hash of its normalised prompt and target, so the
+same correction sent twice is the same edit, wherever and whenever it is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pyarrow as pa
+
+Action = Literal["add", "expand", "conflict", "replace"]
+
+
+class EditError(ValueError):
+    """An edit (or a call) that cannot be carried out. The model is unchanged when this is raised."""
+
+
+def normalise(text: str) -> str:
+    """The form in which two texts are compared (rule 5): NFKC, case folded, white space collapsed."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A prompt and the answer the model shall give to it from now on.
+
+    Attributes:
+        prompt: the question, or the text to continue or to classify, as a user would send it.
+        target: the right answer; for a classifier the name of the class.
+        rephrases: other wordings of the prompt. They measure generality and are never trained.
+        locality: prompts whose answers must not change.
+        subject: what the prompt is about, where the reporter named it.
+    """
+
+    prompt: str
+    target: str
+    rephrases: tuple[str, ...] = ()
+    locality: tuple[str, ...] = ()
+    subject: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The normalised target: edits with equal labels may share a cluster."""
+        return normalise(self.target)
+
+    @property
+    def edit_id(self) -> str:
+        """32 hexadecimal digits of SHA-256 over the normalised prompt and target."""
+        text = f"{normalise(self.prompt)}\x1f{self.label}"
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one edit.
+
+    Attributes:
+        edit_id: the edit's id.
+        action: None when the edit was not learned, else how its key entered the index: ``add`` (a new cluster), ``expand`` (it joined one of its
+            label), ``conflict`` (a new cluster, cut apart from one of another label) or ``replace`` (the
+            same prompt with a new label: the old edit is superseded).
+        cluster: id of the cluster that holds its key; None when the edit was not learned.
+        block: id of the block that answers it; None when the edit was not learned.
+        steps: optimiser steps its blocks took, retries included.
+        learned: whether the edited model says the target by free generation with its natural end.
+        reason: why not, and the last answer given; empty when learned.
+        replaced: ids of edits that this one superseded.
+    """
+
+    edit_id: str
+    action: Action | None
+    cluster: int | None
+    block: int | None
+    steps: int
+    learned: bool
+    reason: str = ""
+    replaced: tuple[str, ...] = ()
+
+
+State = Literal["live", "failed", "replaced", "undone", "evicted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One line of a model's memory: an edit and what it came to.
+
+    Attributes:
+        edit: the edit.
+        outcome: what became of it when it was made.
+        state: ``live`` while a key leads to its block; ``failed`` when it was never learned; ``replaced`` by a
+            later edit of the same prompt; ``undone`` on request; ``evicted`` by a conflict in paper mode.
+        version: version of the model that last changed this line.
+    """
+
+    edit: Edit
+    outcome: Outcome
+    state: State
+    version: int
+
+
+def edits_from_arrow(table: pa.Table | pa.RecordBatch) -> list[Edit]:
+    """Reads edits from the columns ``prompt`` and ``target`` and, where they are there, the other fields of Edit.
+
+    Args:
+        table: strings; ``rephrases`` and ``locality`` are lists of strings. Further columns are ignored.
+
+    Raises:
+        EditError: a column is missing or has another type.
+    """
+    missing = {"prompt", "target"} - set(table.schema.names)
+    if missing:
+        raise EditError(f"no column {sorted(missing)}; expected prompt and target, got {table.schema.names}")
+    columns: dict[str, list[Any]] = {}
+    for name in ("prompt", "target", "subject", "rephrases", "locality"):
+        if name in table.schema.names:
+            wanted = pa.list_(pa.string()) if name in ("rephrases", "locality") else pa.string()
+            try:
+                columns[name] = table.column(name).cast(wanted).to_pylist()
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+                raise EditError(f"column {name!r} should hold {wanted}, got {table.schema.field(name).type}") from error
+    for name in columns.keys() & {"rephrases", "locality"}:
+        columns[name] = [tuple(values or ()) for values in columns[name]]
+    return [Edit(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a prompt goes (Eq. 9 and 10).
+
+    Attributes:
+        block: the block that answers; None outside every scope: the backbone answers alone.
+        cluster: the nearest cluster by its centre; None when the index is empty, or when the search
+            only had to show that no scope holds the prompt.
+        distance: Euclidean distance of the prompt's key to that centre.
+        radius: that cluster's radius.
+        edit_id: the edit whose key is nearest within that cluster; None outside.
+    """
+
+    block: int | None = None
+    cluster: int | None = None
+    distance: float | None = None
+    radius: float | None = None
+    edit_id: str | None = None

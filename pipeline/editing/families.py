@@ -1,0 +1,288 @@
+"""Where keys are read and where blocks sit: the paper's four backbones, and defaults for whole families.
+
+A recipe is chosen by the backbone's config: one of the paper's four gets its published settings, any other model
+of a known family gets defaults by relative depth, and every setting that is given overrides either.
+
+Shape letter: L layers of a stack.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from pipeline.settings import EditingSettings, Task
+
+
+class RecipeError(ValueError):
+    """No recipe for this backbone, or one that names modules which the backbone cannot use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that editing one backbone needs to know, with nothing left open but the radius.
+
+    Attributes:
+        key_layer: module whose output at the prompt's last token is the key; of a tuple, the first element.
+        block_modules: linear modules that carry blocks.
+        partial_rank: rank p of one block in every module.
+        radius: initial radius R0 of a cluster, in units of the key; None: to be measured from the backbone.
+        iterations: optimiser steps before a block's first retry.
+        learning_rate: Adam's rate at the start.
+        halve_every: steps after which the rate is halved, again and again.
+        edits_per_block: edits that one block learns.
+        scale: s in W x + s B A x.
+        init_std: A is drawn from N(0, init_std² / d_in); B starts at zero.
+    """
+
+    key_layer: str
+    block_modules: tuple[str, ...]
+    partial_rank: int = 4
+    radius: float | None = None
+    iterations: int = 30
+    learning_rate: float = 0.07
+    halve_every: int = 20
+    edits_per_block: int = 10
+    scale: float = 1.0
+    init_std: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A backbone of the paper, known by its config, and the settings published for it.
+
+    Attributes:
+        task: what the backbone is for.
+        model_type, layers, width, gated: the config that tells it apart; ``gated`` is None where the family
+            has no such choice.
+        recipe: Table 1 and the appendix's Tables A1 to A4.
+    """
+
+    task: Task
+    model_type: str
+    layers: int
+    width: int
+    gated: bool | None
+    recipe: Recipe
+
+    def matches(self, model: PreTrainedModel, task: Task) -> bool:
+        config = model.config
+        return (
+            (task, config.model_type) == (self.task, self.model_type)
+            and (config.num_hidden_layers, config.hidden_size) == (self.layers, self.width)
+            and self.gated in (None, getattr(config, "is_gated_act", None))
+        )
+
+
+def _t5_both_sides(*blocks: int) -> tuple[str, ...]:
+    sides = ("encoder.block.{}.layer.1", "decoder.block.{}.layer.2")
+    return tuple(f"{side.format(block)}.DenseReluDense.wo" for block in blocks for side in sides)
+
+
+PAPER_PRESETS: dict[str, Preset] = {
+    "bert": Preset(
+        "classification",
+        "bert",
+        layers=12,
+        width=768,
+        gated=None,
+        recipe=Recipe(
+            key_layer="bert.encoder.layer.4.output.dense",
+            block_modules=tuple(f"bert.encoder.layer.{layer}.output.dense" for layer in (9, 10, 11)),
+            partial_rank=4,
+            radius=1.0,
+            iterations=40,
+            learning_rate=1e-2,
+            edits_per_block=50,
+        ),
+    ),
+    "t5-small": Preset(  # google/t5-small-ssm-nq
+        "seq2seq",
+        "t5",
+        layers=8,
+        width=512,
+        gated=True,
+        recipe=Recipe(
+            key_layer="encoder.block.4.layer.1.DenseReluDense.wo",
+            block_modules=_t5_both_sides(5, 6),
+            partial_rank=2,
+            radius=75.0,
+            iterations=30,
+            learning_rate=1e-2,
+            edits_per_block=100,
+        ),
+    ),
+    "t5-large": Preset(  # google/t5-large-ssm-nq
+        "seq2seq",
+        "t5",
+        layers=24,
+        width=1024,
+        gated=False,
+        recipe=Recipe(
+            key_layer="encoder.block.4.layer.1.DenseReluDense.wo",
+            block_modules=_t5_both_sides(22, 23),
+            partial_rank=2,
+            radius=10.0,
+            iterations=40,
+            learning_rate=1e-2,
+            edits_per_block=100,
+        ),
+    ),
+    "gpt2-xl": Preset(
+        "causal",
+        "gpt2",
+        layers=48,
+        width=1600,
+        gated=None,
+        recipe=Recipe(
+            key_layer="transformer.h.35.mlp.c_fc",
+            block_modules=tuple(f"transformer.h.{layer}.mlp.c_fc" for layer in (36, 37)),
+            partial_rank=2,
+            radius=1.0,
+            iterations=50,
+            learning_rate=1e-3,
+            edits_per_block=4,
+        ),
+    ),
+}
+
+
+def _late(layers: int, count: int, after: int) -> range:
+    """Up to ``count`` layers from three quarters of the depth on, two at least where those above ``after`` allow."""
+    start = max(after + 1, min(3 * layers // 4, layers - 2))
+    return range(start, min(start + count, layers))
+
+
+def _encoder_only(stack: str) -> Callable[[PreTrainedModel], Recipe]:
+    """BERT and its kin: keys a third of the way up, blocks on the MLPs of up to three late layers."""
+
+    def recipe(model: PreTrainedModel) -> Recipe:
+        layers = model.config.num_hidden_layers
+        key = layers // 3
+        blocks = tuple(f"{stack}.{layer}.output.dense" for layer in _late(layers, count=3, after=key))
+        return Recipe(f"{stack}.{key}", blocks)
+
+    return recipe
+
+
+def _decoder_only(stack: str, projection: str) -> Callable[[PreTrainedModel], Recipe]:
+    """GPT-2, Llama and their kin: the key is the residual stream just below the first layer with blocks."""
+
+    def recipe(model: PreTrainedModel) -> Recipe:
+        late = _late(model.config.num_hidden_layers, count=2, after=0)
+        return Recipe(f"{stack}.{late.start - 1}", tuple(f"{stack}.{layer}.{projection}" for layer in late))
+
+    return recipe
+
+
+def _t5(model: PreTrainedModel) -> Recipe:
+    """T5: keys from the middle of the encoder, blocks in the decoder alone.
+
+    Unlike the paper, which puts blocks on both sides: with the encoder frozen its states are computed once for a
+    batch instead of once a step, and measured that is by far the larger part of the work.
+    """
+    config = model.config
+    late = _late(config.num_decoder_layers, count=2, after=-1)
+    blocks = tuple(f"decoder.block.{block}.layer.2.DenseReluDense.wo" for block in late)
+    return Recipe(f"encoder.block.{config.num_layers // 2}", blocks)
+
+
+FAMILIES: dict[str, Callable[[PreTrainedModel], Recipe]] = {
+    "bert": _encoder_only("bert.encoder.layer"),
+    "roberta": _encoder_only("roberta.encoder.layer"),
+    "t5": _t5,
+    "mt5": _t5,
+    "gpt2": _decoder_only("transformer.h", "mlp.c_proj"),
+    "llama": _decoder_only("model.layers", "mlp.down_proj"),
+    "mistral": _decoder_only("model.layers", "mlp.down_proj"),
+    "qwen2": _decoder_only("model.layers", "mlp.down_proj"),
+    "qwen3": _decoder_only("model.layers", "mlp.down_proj"),
+}
+
+
+def resolve(model: PreTrainedModel, task: Task, settings: EditingSettings) -> Recipe:
+    """The recipe for a backbone: its preset or its family's defaults, then every setting that is given.
+
+    Args:
+        model: the backbone; only its config and its modules' names and types are read.
+        task: what it is used for.
+        settings: fields that are not None override.
+
+    Raises:
+        RecipeError: the family is unknown and the modules are not given; a named module does not exist, or is
+            not linear; keys would not be read before every block.
+    """
+    wanted = settings.model_dump(exclude_none=True, include={field.name for field in fields(Recipe)})
+    recipe = replace(_default(model, task, wanted), **wanted)
+    if not recipe.block_modules:
+        raise RecipeError(
+            f"No module of this {type(model).__name__} would carry blocks: name at least one in block_modules, above "
+            f"key_layer {recipe.key_layer!r}. (The defaults need a layer for the key and another one for the blocks.)"
+        )
+    modules = dict(model.named_modules())
+    for name in (recipe.key_layer, *recipe.block_modules):
+        if not name or name not in modules:
+            raise RecipeError(_missing(name, model, modules))
+    for name in recipe.block_modules:
+        if not _is_linear(modules[name]):
+            raise RecipeError(
+                f"Blocks need a linear module (torch.nn.Linear or transformers' Conv1D), but {name} is a "
+                f"{type(modules[name]).__qualname__}. Linear modules inside it: {_linear_inside(name, modules)}."
+            )
+        _check_order(recipe.key_layer, name, model)
+    return recipe
+
+
+def _default(model: PreTrainedModel, task: Task, wanted: dict[str, object]) -> Recipe:
+    for preset in PAPER_PRESETS.values():
+        if preset.matches(model, task):
+            return preset.recipe
+    family = model.config.model_type
+    if family in FAMILIES:
+        return FAMILIES[family](model)
+    if "key_layer" in wanted and "block_modules" in wanted:
+        return Recipe(key_layer="", block_modules=())  # only the numbers are taken: both names are given
+    raise RecipeError(
+        f"No defaults for model type {family!r}; known are {', '.join(sorted(FAMILIES))}. Any other model works when "
+        "key_layer and block_modules are both given (names as in model.named_modules())."
+    )
+
+
+def _missing(name: str, model: PreTrainedModel, modules: dict[str, nn.Module]) -> str:
+    """Suggests the same module under another root first, then what is spelt alike."""
+    names = [known for known in modules if known]
+    same_end = [known for known in names if known.endswith(f".{name}") or name.endswith(f".{known}")]
+    near = list(dict.fromkeys(same_end + difflib.get_close_matches(name, names, n=5, cutoff=0.5)))[:5]
+    hint = f"The nearest names are {', '.join(near)}." if near else f"Its modules begin {', '.join(names[:5])}."
+    return f"{type(model).__name__} has no module {name!r}. {hint}"
+
+
+def _linear_inside(name: str, modules: dict[str, nn.Module]) -> str:
+    inside = [known for known, module in modules.items() if known.startswith(f"{name}.") and _is_linear(module)]
+    return ", ".join(inside) or "none"
+
+
+def _is_linear(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear | Conv1D)
+
+
+def _check_order(key_layer: str, block: str, model: PreTrainedModel) -> None:
+    """Refuses what the names alone show to be out of order; the rest shows when the model runs."""
+    if model.config.is_encoder_decoder and "decoder" in key_layer.split("."):
+        raise RecipeError(
+            f"A key depends on its prompt alone, but key_layer {key_layer!r} is in the decoder: choose one of the "
+            "encoder."
+        )
+    key, carrier = (re.match(r"(?P<stack>.*?)\.(?P<layer>\d+)(\.|$)", name) for name in (key_layer, block))
+    above = key and carrier and key["stack"] == carrier["stack"] and int(key["layer"]) > int(carrier["layer"])
+    if above or block == key_layer or block.startswith(f"{key_layer}."):
+        raise RecipeError(
+            f"Keys are read before every block, but block module {block!r} does not come after key_layer "
+            f"{key_layer!r}: choose a lower key layer or a higher block module."
+        )

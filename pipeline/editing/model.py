@@ -1,0 +1,409 @@
+"""The edited model: a frozen backbone, blocks, and an index that says which block answers what."""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import torch
+
+from pipeline.editing import checkpoint
+from pipeline.editing.backbone import Backbone, check_edits, load_backbone
+from pipeline.editing.blocks import Blocks, DynamicLora
+from pipeline.editing.checkpoint import CheckpointError
+from pipeline.editing.clusters import Clusters, Step
+from pipeline.editing.curriculum import Curriculum, Lesson, stack
+from pipeline.editing.edit import Edit, EditError, Outcome, Record, Route, edits_from_arrow
+from pipeline.editing.families import Recipe, resolve
+from pipeline.editing.index import Delta, Index, open_index
+from pipeline.editing.keys import KeyReader
+from pipeline.editing.radius import PROBES, measured_radius
+from pipeline.editing.training import Trainer
+from pipeline.settings import EditingSettings, Settings, Task
+from schemas.manifest import BackboneEntry, FileEntry, Manifest
+
+ANSWER_TOKENS = 64
+"""New tokens at most where strings come in and nobody said how many."""
+
+
+class EditedModel:
+    """Answers as the backbone does, except inside the scopes of its edits.
+
+    Make one with ``from_backbone`` or ``load``. Calls of ``edit`` and ``undo`` change it and count its
+    version up; ``generate`` and ``route`` don't.
+
+    Attributes:
+        backbone: the frozen model with its tokenizer.
+        recipe: what was settled for it: layers, rank, radius, rates.
+        settings: what was asked for.
+        version: how many times it was changed.
+        records: edit id -> what is remembered of it.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        recipe: Recipe,
+        settings: EditingSettings,
+        index: str | Path | None = None,
+    ) -> None:
+        self.backbone = backbone
+        self.settings = settings
+        self.version = 0
+        self.records: dict[str, Record] = {}
+        self.next_block = 0
+        self._lora = DynamicLora(backbone.model, recipe.block_modules, recipe.scale)
+        self._reader = KeyReader(backbone, recipe.key_layer)
+        self._reader.check_order(recipe.block_modules)
+        probes = self._reader.keys(backbone.tokenize_prompts(PROBES))
+        self.recipe = recipe if recipe.radius is not None else replace(recipe, radius=measured_radius(probes))
+        assert self.recipe.radius is not None
+        self.blocks = Blocks(self._lora.widths, recipe.partial_rank, backbone.device)
+        self.clusters = Clusters(probes.shape[1], self.recipe.radius, settings.conflicts)
+        self._pending: list[Delta] = []
+        self._index = self._open(index, probes.shape[1])
+
+    @classmethod
+    def from_backbone(
+        cls,
+        reference: str | Path | Backbone,
+        task: Task | None = None,
+        *,
+        settings: EditingSettings | None = None,
+        index: str | Path | None = None,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> EditedModel:
+        """An edited model without edits.
+
+        Args:
+            reference: a folder or a hub id, or a ``Backbone`` that is loaded already.
+            task: ``seq2seq``, ``causal`` or ``classification``; not needed with a ``Backbone``.
+            settings: what differs from the preset or the family's defaults, and from the environment.
+            index: where keys live: ``"memory"``, a folder for Qdrant Edge, or a Qdrant server's URL. None:
+                the server at QDRANT_URL if that is set, else Qdrant Edge in a temporary folder.
+            device: where to run; None: CUDA where there is one.
+            dtype: of the backbone; None: as stored.
+
+        Raises:
+            ValueError: a setting names a module that is not there, or a family without defaults.
+        """
+        if isinstance(reference, Backbone):
+            backbone = reference
+        elif task is None:
+            raise ValueError("task is missing: say 'seq2seq', 'causal' or 'classification'")
+        else:
+            backbone = load_backbone(str(reference), task, device=device, dtype=dtype)
+        settings = settings or Settings().editing
+        return cls(backbone, resolve(backbone.model, backbone.task, settings), settings, index)
+
+    def edit(self, edits: Sequence[Edit] | pa.Table | pa.RecordBatch) -> list[Outcome]:
+        """Teaches the model new answers.
+
+        Args:
+            edits: edits, or an Arrow table of them (``edits_from_arrow``). One that the model knows already
+                is left alone and gets the outcome it had, with 0 steps.
+
+        Returns:
+            One outcome an edit, in order. An edit that was not learned leaves no trace but its record.
+
+        Raises:
+            EditError: an edit is not usable; the message names it, and the model is unchanged.
+        """
+        if isinstance(edits, pa.Table | pa.RecordBatch):
+            edits = edits_from_arrow(edits)
+        check_edits(self.backbone, edits)
+        known = {i for i, record in self.records.items() if record.state == "live"}
+        new = [edit for edit in edits if edit.edit_id not in known]
+        if new:
+            prompts = self.backbone.tokenize_prompts([edit.prompt for edit in new])
+            keys = self._reader.keys(prompts)  # [n, d]
+            _check_keys(new, keys)
+            targets = self.backbone.tokenize_targets([edit.target for edit in new], [edit.prompt for edit in new])
+            lessons = [
+                Lesson(edit.edit_id, tuple(prompt), tuple(target))
+                for edit, prompt, target in zip(new, prompts, targets, strict=True)
+            ]
+            self._commit(new, keys, self._teach(lessons))
+        return [
+            replace(self.records[edit.edit_id].outcome, steps=0)
+            if edit.edit_id in known
+            else self.records[edit.edit_id].outcome
+            for edit in edits
+        ]
+
+    def generate(
+        self,
+        inputs: Sequence[str] | str | torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        *,
+        input_ids: torch.Tensor | None = None,
+        **arguments: Any,
+    ) -> Any:
+        """Answers prompts; each is routed once, on its prompt, and the route is held to the last token.
+
+        Args:
+            inputs: prompts, one prompt, or token ids [b, s].
+            attention_mask: [b, s] where token ids come in; without it pads at either end are masked.
+            input_ids: token ids by transformers' name, so that ``generate(**tokenizer(...))`` works.
+            **arguments: transformers' own for ``generate``: sampling, beams, a streamer, ...
+
+        Returns:
+            Strings for strings: the answers without the prompts (``num_return_sequences`` of each, side by
+            side), for a classifier the names of the classes. Tensors for tensors: what transformers'
+            ``generate`` returns; for a classifier the logits [b, labels].
+        """
+        inputs = input_ids if inputs is None else inputs
+        if inputs is None:
+            raise ValueError("nothing to answer: pass prompts or token ids")
+        if isinstance(inputs, torch.Tensor):
+            ids = inputs.to(self.backbone.device)
+            mask = self.backbone.infer_mask(ids) if attention_mask is None else attention_mask.to(ids.device)
+            if self.backbone.task == "causal":
+                ids, mask = self.backbone.left_padded(ids, mask)
+            return self._answer(ids, mask, arguments)
+        prompts = [inputs] if isinstance(inputs, str) else list(inputs)
+        ids, mask = self.backbone.pad(self.backbone.tokenize_prompts(prompts), side=self.backbone.padding_side)
+        if not arguments.keys() & {"max_new_tokens", "max_length", "generation_config"}:
+            arguments["max_new_tokens"] = ANSWER_TOKENS
+        output = self._answer(ids, mask, arguments)
+        if self.backbone.task == "classification":
+            answers = [self.backbone.labels[label] for label in output.argmax(-1).tolist()]
+        else:
+            sequences = output if isinstance(output, torch.Tensor) else output.sequences
+            first = ids.shape[1] if self.backbone.task == "causal" else 0
+            answers = [self.backbone.decode_answer(row) for row in sequences[:, first:].tolist()]
+        return answers[0] if isinstance(inputs, str) and len(answers) == 1 else answers
+
+    def route(self, prompts: Sequence[str]) -> list[Route]:
+        """Where each prompt goes, and which cluster is nearest where it goes nowhere."""
+        self._publish()
+        return self._index.route(self._reader.keys(self.backbone.tokenize_prompts(list(prompts))), outside=True)
+
+    def undo(self, edit_ids: Sequence[str]) -> None:
+        """Takes edits back: their prompts get the backbone's answers, everything else stays bit for bit.
+
+        Raises:
+            EditError: an id that is not a live edit's; nothing is undone then.
+        """
+        for edit_id in edit_ids:
+            if edit_id not in self.records:
+                raise EditError(f"no edit {edit_id!r}; `records` lists the {len(self.records)} edits of this model")
+            if self.records[edit_id].state != "live":
+                raise EditError(f"edit {edit_id!r} is not live but {self.records[edit_id].state}; nothing to undo")
+        self.version += 1
+        self.clusters.withdraw(list(edit_ids))
+        for edit_id in edit_ids:
+            self._mark(edit_id, "undone")
+        self._drop_dead_blocks()
+        self._publish(self.clusters.drain(self.version))
+
+    def save(self, directory: str | Path) -> str:
+        """Writes the edited model into a new folder, without the backbone's weights.
+
+        Returns:
+            The version's digest: equal for equal versions.
+
+        Raises:
+            CheckpointError: the folder exists and is not empty.
+        """
+        clusters, keys = self.clusters.tables()
+        tables = {
+            checkpoint.CLUSTERS: clusters,
+            checkpoint.KEYS: keys,
+            checkpoint.RECORDS: checkpoint.records_to_table(self.records.values()),
+        }
+        return checkpoint.write_folder(Path(directory), self.blocks, tables, self._manifest).digest
+
+    @classmethod
+    def load(
+        cls,
+        directory: str | Path,
+        *,
+        backbone: Backbone | None = None,
+        index: str | Path | None = None,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> EditedModel:
+        """Reads what ``save`` wrote and rebuilds its index.
+
+        Args:
+            directory: the folder.
+            backbone: where the backbone is at hand, or lies elsewhere now; else it is loaded from where the
+                folder says it came from.
+            index, device, dtype: as in ``from_backbone``.
+
+        Raises:
+            CheckpointError: the folder is not whole and unchanged, or the backbone is another one; the message
+                says what was found and what was expected.
+        """
+        folder = Path(directory)
+        manifest = checkpoint.read_manifest(folder)
+        entry = manifest.backbone
+        backbone = backbone or load_backbone(entry.reference, entry.task, device=device, dtype=dtype)
+        if backbone.digest != entry.digest or backbone.task != entry.task:
+            raise CheckpointError(
+                f"{folder} was made from a {entry.task} backbone with digest {entry.digest}, but {backbone.reference} "
+                f"({backbone.task}) has {backbone.digest}: pass the backbone that it was made from"
+            )
+        tables = checkpoint.read_tables(folder, manifest)
+        try:
+            recipe, settings = Recipe(**manifest.recipe), EditingSettings(**manifest.settings)
+            clusters = Clusters.from_tables(tables[checkpoint.CLUSTERS], tables[checkpoint.KEYS])
+        except (EditError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{folder} does not hold together: {error}") from error
+        recipe = replace(recipe, block_modules=tuple(recipe.block_modules))
+        model = cls(backbone, recipe, settings, index)
+        if clusters.width != model.clusters.width:
+            raise CheckpointError(f"{folder} has keys of width {clusters.width}, expected {model.clusters.width}")
+        checkpoint.read_blocks(folder, manifest, model.blocks)
+        model.records = checkpoint.records_from_table(tables[checkpoint.RECORDS])
+        model.version, model.next_block, model.clusters = manifest.version, manifest.next_block, clusters
+        model._publish(clusters.everything(model.version))
+        return model
+
+    def close(self) -> None:
+        """Takes the hooks off the backbone and closes the index."""
+        self._lora.detach()
+        self._reader.detach()
+        self._index.close()
+
+    def _open(self, where: str | Path | None, width: int) -> Index:
+        """Opens the index's home, which must be empty: its rows come from this model alone."""
+        where = where or Settings().qdrant_url
+        if where is None:
+            folder = tempfile.TemporaryDirectory(prefix="melo-index-", ignore_cleanup_errors=True)
+            weakref.finalize(self, folder.cleanup)
+            where = Path(folder.name)
+        if str(where) == "memory" or str(where).startswith(("http://", "https://")):
+            index = open_index(str(where), width, collection=f"melo-{uuid.uuid4().hex}")
+        else:
+            index = open_index("edge", width, path=where)
+        if index.count() != (0, 0):
+            index.close()
+            raise ValueError(f"{where} holds the index of another model; choose a folder that is empty or not there yet")
+        return index
+
+    def _manifest(self, files: dict[str, FileEntry]) -> Manifest:
+        backbone = self.backbone
+        return Manifest(
+            version=self.version,
+            next_block=self.next_block,
+            key_width=self.clusters.width,
+            backbone=BackboneEntry(reference=backbone.reference, task=backbone.task, digest=backbone.digest),
+            recipe=asdict(self.recipe) | {"block_modules": list(self.recipe.block_modules)},
+            settings=self.settings.model_dump(mode="json"),
+            files=files,
+        )
+
+    def _teach(self, lessons: list[Lesson]) -> Curriculum:
+        """Trains rounds of units until every edit is learned or nothing is left to try."""
+        recipe, settings = self.recipe, self.settings
+        trainer = Trainer(self.backbone, self._lora, recipe, settings.seed, settings.margin)
+        curriculum = Curriculum(
+            lessons, self.next_block, recipe.edits_per_block, settings.blocks_per_step, recipe.iterations
+        )
+        while units := curriculum.units():
+            curriculum.finish([trainer.train(unit) for unit in units])
+        return curriculum
+
+    def _commit(self, edits: list[Edit], keys: torch.Tensor, taught: Curriculum) -> None:
+        """Folds what was learned into the clusters and remembers all of it."""
+        self.version += 1
+        self.next_block = taught.next_block
+        blocks = taught.learned_blocks()
+        if blocks:
+            self.blocks.add(blocks, stack([taught.weights[block] for block in blocks]))
+        learned = [i for i, edit in enumerate(edits) if taught.progress[edit.edit_id].wrong is None]
+        steps = self.clusters.fold(
+            [edits[i].edit_id for i in learned],
+            [edits[i].label for i in learned],
+            keys[learned],
+            [taught.progress[edits[i].edit_id].block for i in learned],
+        )
+        folded = {step.edit_id: step for step in steps}
+        for edit in edits:
+            outcome = _outcome(edit, taught, folded.get(edit.edit_id))
+            self.records[edit.edit_id] = Record(edit, outcome, "live" if outcome.learned else "failed", self.version)
+        for step in steps:
+            for gone in step.replaced:
+                self._mark(gone, "replaced")
+            if self.settings.conflicts == "paper":
+                for gone in step.evicted:
+                    self._mark(gone, "evicted")
+        self._publish(self.clusters.drain(self.version))
+        self._check_routes([edits[i] for i in learned], keys[learned])
+        self._drop_dead_blocks()
+
+    def _check_routes(self, edits: list[Edit], keys: torch.Tensor) -> None:
+        """An edit whose own prompt is not led to its block (the paper's clusters allow it) is not a success."""
+        for edit, route in zip(edits, self._index.route(keys), strict=True):
+            record = self.records[edit.edit_id]
+            if record.state in ("live", "evicted") and route.block != record.outcome.block:
+                where = "outside every scope" if route.block is None else f"to block {route.block}"
+                reason = f"its block says the target, but its prompt is routed {where}"
+                outcome = replace(record.outcome, learned=False, reason=reason)
+                self.records[edit.edit_id] = replace(record, outcome=outcome)
+
+    def _mark(self, edit_id: str, state: Literal["replaced", "undone", "evicted"]) -> None:
+        self.records[edit_id] = replace(self.records[edit_id], state=state, version=self.version)
+
+    def _drop_dead_blocks(self) -> None:
+        alive = {record.outcome.block for record in self.records.values() if record.state == "live"}
+        self.blocks.drop([block for block in self.blocks.ids if block not in alive])
+
+    def _publish(self, delta: Delta | None = None) -> None:
+        """Sends changes to the index. What it could not take is kept and sent again first."""
+        if delta is not None:
+            self._pending.append(delta)
+        while self._pending:
+            self._index.apply(self._pending[0])
+            self._pending.pop(0)
+
+    def _answer(self, ids: torch.Tensor, mask: torch.Tensor, arguments: dict[str, Any]) -> Any:
+        with self._routed(mask), torch.no_grad():
+            if self.backbone.task == "classification":
+                return self.backbone.model(input_ids=ids, attention_mask=mask, **arguments).logits
+            arguments.setdefault("pad_token_id", self.backbone.pad_token_id)
+            return self.backbone.model.generate(input_ids=ids, attention_mask=mask, **arguments)
+
+    @contextmanager
+    def _routed(self, mask: torch.Tensor) -> Iterator[None]:
+        """Routes the request in the middle of its first forward pass, between the key layer and the blocks."""
+        self._publish()
+
+        def activate(keys: torch.Tensor) -> None:
+            chosen = [route.block for route in self._index.route(keys.cpu())]
+            rows = [row for row, block in enumerate(chosen) if block is not None]
+            if rows:
+                weights = self.blocks.gather([block for block in chosen if block is not None])
+                where = None if len(rows) == len(chosen) else torch.tensor(rows, device=mask.device)
+                self._lora.activate(weights, where, len(chosen), self.backbone.dtype)
+
+        with self._lora.request(), self._reader.reading(mask, activate):
+            yield
+
+
+def _outcome(edit: Edit, taught: Curriculum, step: Step | None) -> Outcome:
+    progress = taught.progress[edit.edit_id]
+    if step is None:
+        reason = f"not learned after {progress.steps} steps; the last answer was {progress.wrong!r}"
+        return Outcome(edit.edit_id, None, None, None, progress.steps, False, reason)
+    return Outcome(edit.edit_id, step.action, step.cluster, progress.block, progress.steps, True, "", step.replaced)
+
+
+def _check_keys(edits: Sequence[Edit], keys: torch.Tensor) -> None:
+    bad = (~keys.isfinite().all(1)).nonzero().flatten().tolist()
+    if bad:
+        edit = edits[bad[0]]
+        raise EditError(
+            f"edit {edit.edit_id} ({edit.prompt[:60]!r}): its key holds NaN or infinite numbers; "
+            "is the backbone whole, and its dtype wide enough?"
+        )

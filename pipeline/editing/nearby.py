@@ -1,0 +1,97 @@
+"""Finding the few centres near a new key without the exact distance to all of them.
+
+Every decision of the fold is made on exact distances (``pipeline.editing.rows.distances``). A batch of keys
+first gets, by one matrix product, a lower bound on its distance to every centre; a bound that is too low costs
+one exact distance more and changes nothing, so the product may round as it likes. For another point the
+triangle inequality moves the bounds there: |p - c| >= |k - c| - |k - p|.
+
+Shape letters: b keys of the batch, s slots of clusters, d key width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pipeline.editing.index.protocol import TOLERANCE
+from pipeline.editing.rows import FREE, Cluster, Rows, distances
+
+SLACK = 1e-6
+"""By what part bounds are lowered: more than float32 can round them up."""
+
+COLUMNS = 8192
+"""Centres bounded at a time: their float64 copies stay small."""
+
+
+class Nearby:
+    """Lower bounds around the keys of one batch, kept up to date while the clusters change.
+
+    Args:
+        rows: the clusters.
+        keys: [b, d] float32.
+    """
+
+    def __init__(self, rows: Rows, keys: Tensor) -> None:
+        self._rows = rows
+        self._keys = keys
+        self._turn = 0
+        self._low = torch.zeros(len(keys), len(rows.codes))  # [b, s]
+        wide = keys.double()
+        squares = wide.square().sum(1, keepdim=True)  # [b, 1]
+        # |a|^2 + |b|^2 - 2ab is off by no more than this part of |a|^2 + |b|^2, in whatever order it is added up.
+        error = (keys.shape[1] + 8) * torch.finfo(torch.float64).eps
+        for start in range(0, len(rows.codes), COLUMNS):
+            span = slice(start, start + COLUMNS)
+            centres = rows.centres[span].double()
+            total = squares + centres.square().sum(1)  # [b, columns]
+            square = torch.addmm(total, wide, centres.T, alpha=-2).sub_(total, alpha=error)
+            self._low[:, span] = square.clamp_(min=0).sqrt_().mul_(1 - SLACK)
+        self._low[:, rows.codes == FREE] = torch.inf
+        rows.stirred.clear()
+
+    def turn(self, i: int) -> None:
+        """From here on the points asked for lie around key i; keys before it are done with."""
+        self._turn = i
+
+    def bounds(self, point: Tensor) -> Tensor:
+        """Lower bounds [s] float32 on the distance of a point [d] to every centre; inf in a free slot."""
+        i = self._turn
+        self._refresh()
+        shift = distances(self._keys[i, None], point[None]).item()
+        if shift == 0:
+            return self._low[i]
+        return (self._low[i] * (1 - SLACK) - shift * (1 + SLACK)).clamp_(min=0)
+
+    def nearest(self, point: Tensor, unlike: str | None = None) -> tuple[Cluster, float] | None:
+        """The nearest cluster (of another label than ``unlike``) and its distance; None where there is none.
+
+        Distances that are equal to rounding count as equal, and the oldest cluster wins: symmetric keys fall
+        alike on every machine.
+        """
+        low = self.bounds(point)
+        if unlike is not None:
+            low = low.masked_fill(self._rows.codes == self._rows.code(unlike), torch.inf)
+        if not len(low) or torch.isinf(low[first := low.argmin()]):
+            return None
+        limit = distances(point[None], self._rows.centres[first, None]).item() * (1 + TOLERANCE)
+        slots = (low <= limit).nonzero()[:, 0]
+        exact = distances(point[None], self._rows.centres[slots])[0]  # [n]
+        tied = exact <= exact.min() * (1 + TOLERANCE)
+        return min(
+            zip(self._rows.at(slots[tied].tolist()), exact[tied].tolist(), strict=True), key=lambda found: found[0].id
+        )
+
+    def within(self, point: Tensor, limit: Tensor | float) -> list[Cluster]:
+        """Every cluster whose centre is within ``limit`` (a number, or one for each slot), and some beyond."""
+        return self._rows.at((self.bounds(point) <= limit).nonzero()[:, 0].tolist())
+
+    def _refresh(self) -> None:
+        """Brings the columns of changed centres up to date."""
+        if grown := len(self._rows.codes) - self._low.shape[1]:
+            self._low = torch.cat([self._low, torch.full((len(self._low), grown), torch.inf)], 1)
+        if self._rows.stirred:
+            slots = torch.tensor(sorted(self._rows.stirred))
+            exact = distances(self._keys[self._turn :], self._rows.centres[slots]) * (1 - SLACK)  # [later keys, n]
+            exact[:, self._rows.codes[slots] == FREE] = torch.inf
+            self._low[self._turn :, slots] = exact.float()
+            self._rows.stirred.clear()

@@ -1,0 +1,103 @@
+"""From hidden states to a loss, over as much of the vocabulary as matters.
+
+The output head is most of the work once the frozen prefix is replayed, and nearly all of its rows are far
+from winning. So the loss runs over an active set: the targets and the tokens that the backbone prefers to
+them. Whether an answer is learned is always asked of the whole vocabulary, and a token that wins there and
+is not in the set joins it.
+
+Shape letters: m positions with a target, d hidden, v vocabulary, u active tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+CHUNK = 512
+"""Positions whose full logits are held at once."""
+
+
+@contextmanager
+def hidden_instead_of_logits(head: nn.Module | None) -> Iterator[None]:
+    """Within it the output head passes its input on, so a forward pass ends in hidden states."""
+    if head is None:
+        yield
+        return
+    vars(head)["forward"] = lambda hidden: hidden
+    try:
+        yield
+    finally:
+        del vars(head)["forward"]
+
+
+class Readout:
+    """Loss and leads of a batch's target positions.
+
+    Args:
+        head: the output embedding [v, d], or None where the model's output is the logits already (a
+            classifier), which then are all active.
+        competitors: tokens a position adds to the active set.
+    """
+
+    def __init__(self, head: nn.Module | None, competitors: int = 4) -> None:
+        self._weight = None if head is None else head.weight
+        self._bias = None if head is None else getattr(head, "bias", None)
+        self._competitors = competitors
+        self._active: torch.Tensor | None = None  # [u] int64, sorted
+
+    def losses(self, hidden: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cross entropy and lead of each position over the active set.
+
+        Args:
+            hidden: [m, d] with gradients.
+            targets: [m] int64.
+
+        Returns:
+            losses [m], and leads [m] (no gradient): the target's logit minus the best other's. A negative
+            lead is certain; a positive one is to be confirmed by ``leads``.
+        """
+        if self._weight is None:
+            logits = hidden.float()
+            places = targets
+        else:
+            if self._active is None:
+                self._active = targets.unique()
+                self.leads(hidden.detach(), targets, extend=True)
+            logits = F.linear(hidden, self._weight[self._active], self._bias_of(self._active)).float()  # [m, u]
+            places = torch.searchsorted(self._active, targets)
+        return F.cross_entropy(logits, places, reduction="none"), _lead(logits.detach(), places)
+
+    @torch.no_grad()
+    def leads(self, hidden: torch.Tensor, targets: torch.Tensor, extend: bool) -> torch.Tensor:
+        """Lead [m] of each position's target over the whole vocabulary.
+
+        Args:
+            hidden: [m, d].
+            targets: [m] int64.
+            extend: let the best competitors of each position join the active set.
+        """
+        if self._weight is None:
+            return _lead(hidden.float(), targets)
+        leads, joining = [], [self._active] if self._active is not None else []
+        for chunk, wanted in zip(hidden.split(CHUNK), targets.split(CHUNK), strict=True):
+            logits = F.linear(chunk, self._weight, self._bias).float()  # [m, v]
+            leads.append(_lead(logits, wanted))
+            if extend:
+                joining.append(logits.topk(self._competitors, dim=-1).indices.flatten())
+        if extend:
+            self._active = torch.cat(joining).unique()
+        return torch.cat(leads)
+
+    def _bias_of(self, tokens: torch.Tensor) -> torch.Tensor | None:
+        return None if self._bias is None else self._bias[tokens]
+
+
+def _lead(logits: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """logits [m, u], places [m] -> [m]: the wanted logit minus the largest other."""
+    wanted = logits.gather(1, places[:, None]).squeeze(1)
+    others = logits.scatter(1, places[:, None], float("-inf")).amax(1)
+    return wanted - others

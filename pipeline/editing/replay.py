@@ -1,0 +1,130 @@
+"""Only what has to run runs: the frozen part of a batch is computed once and replayed.
+
+Most of a backbone doesn't depend on the blocks in training: everything before the first of them, and later
+the keys and values that a decoder reads from a frozen encoder. Which modules those are is not derived from
+the architecture but seen: the first forward pass runs with gradients, and a module whose output does not
+require one can't depend on a block. Their outputs are recorded and stand in for them in later steps.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.utils import ModelOutput
+
+_LIVE = object()
+"""Stands for a call whose output depends on the blocks."""
+
+
+def map_tensors(value: Any, function: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """``value`` with every tensor in it replaced; tuples, lists, dicts and model outputs are walked."""
+    if isinstance(value, torch.Tensor):
+        return function(value)
+    if isinstance(value, ModelOutput):
+        return type(value)(**{key: map_tensors(item, function) for key, item in value.items()})
+    if isinstance(value, dict):
+        return {key: map_tensors(item, function) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)(map_tensors(item, function) for item in value)
+    return value
+
+
+def _requires_grad(value: Any) -> bool:
+    found = False
+
+    def look(tensor: torch.Tensor) -> torch.Tensor:
+        nonlocal found
+        found = found or tensor.requires_grad
+        return tensor
+
+    map_tensors(value, look)
+    return found
+
+
+class Replay:
+    """The recorded outputs of a batch's frozen modules, the outermost ones only.
+
+    A module may be called more than once in a pass (a shared embedding, say), so each keeps the list of its
+    calls in order; calls inside a recorded parent don't happen in a replay and are not listed.
+    """
+
+    def __init__(self, model: nn.Module, rows: int) -> None:
+        self._model = model
+        self._rows = rows
+        self._calls: dict[nn.Module, list[Any]] = {}
+
+    @contextmanager
+    def record(self) -> Iterator[None]:
+        """Watches one forward pass with gradients enabled."""
+        log: list[tuple[nn.Module, Any]] = []
+        starts: list[int] = []
+
+        def enter(module: nn.Module, args: Any) -> None:
+            starts.append(len(log))
+
+        def leave(module: nn.Module, args: Any, output: Any) -> None:
+            start = starts.pop()
+            if _requires_grad(output):
+                log.append((module, _LIVE))
+            else:
+                del log[start:]  # the calls within are covered by this one
+                log.append((module, output))
+
+        handles = []
+        for module in self._model.modules():
+            handles.append(module.register_forward_pre_hook(enter))
+            handles.append(module.register_forward_hook(leave))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+        calls = defaultdict(list)
+        for module, output in log:
+            calls[module].append(output)
+        self._calls = {m: outputs for m, outputs in calls.items() if any(o is not _LIVE for o in outputs)}
+
+    @contextmanager
+    def play(self) -> Iterator[None]:
+        """Within it a forward pass of the same batch returns the recorded outputs instead of computing them."""
+        before = {module: vars(module).get("forward") for module in self._calls}
+        for module, outputs in self._calls.items():
+            vars(module)["forward"] = self._player(module.forward, iter(outputs))
+        try:
+            yield
+        finally:
+            for module, forward in before.items():
+                del vars(module)["forward"]
+                if forward is not None:
+                    vars(module)["forward"] = forward
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Drops all other rows of the batch.
+
+        Args:
+            rows: [kept] int64 row numbers. Tensors whose first axis is not the batch (a position bias that
+                all rows share) stay whole.
+        """
+        size = self._rows
+
+        def pick(tensor: torch.Tensor) -> torch.Tensor:
+            return tensor[rows] if tensor.dim() and tensor.shape[0] == size and size > 1 else tensor
+
+        self._calls = {
+            module: [o if o is _LIVE else map_tensors(o, pick) for o in outputs]
+            for module, outputs in self._calls.items()
+        }
+        self._rows = len(rows)
+
+    @staticmethod
+    def _player(forward: Callable[..., Any], outputs: Iterator[Any]) -> Callable[..., Any]:
+        def play(*args: Any, **kwargs: Any) -> Any:
+            output = next(outputs)
+            return forward(*args, **kwargs) if output is _LIVE else output
+
+        return play

@@ -1,0 +1,1 @@
+"""Arrow schemas and manifests: every column typed, explained and versioned."""

@@ -1,0 +1,55 @@
+"""The manifest of an edited model on disk: what it was made from, how, and the digest of every file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+FORMAT_VERSION = 1
+"""Counts up when a reader of the former version could misread a folder."""
+
+Sha256 = str
+
+
+class FileEntry(BaseModel):
+    """One file of the folder."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bytes: int = Field(ge=0)
+    sha256: Sha256 = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class BackboneEntry(BaseModel):
+    """The frozen model that blocks are added to; it is referred to, not copied."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reference: str = Field(description="path or hub id it was loaded from")
+    task: Literal["seq2seq", "causal", "classification"]
+    digest: Sha256 = Field(pattern=r"^[0-9a-f]{64}$", description="of its weights")
+
+
+class Manifest(BaseModel):
+    """Everything in the folder but the rows and tensors themselves."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal["melo-edited-model"] = "melo-edited-model"
+    format_version: Literal[1] = FORMAT_VERSION
+    version: int = Field(ge=0, description="how many times the model was changed")
+    next_block: int = Field(ge=0, description="first block id that was never given out")
+    key_width: int = Field(gt=0, description="numbers in a key")
+    backbone: BackboneEntry
+    recipe: dict[str, Any] = Field(description="layers, rank, radius and rates that were settled")
+    settings: dict[str, Any] = Field(description="what was asked for")
+    files: dict[str, FileEntry]
+    digest: Sha256 = Field("", description="of all of the above but the backbone's reference: names the version")
+
+    def computed_digest(self) -> Sha256:
+        """64 hexadecimal digits that are equal for equal versions, wherever their backbone is kept."""
+        content = self.model_dump(mode="json", exclude={"digest": True, "backbone": {"reference"}})
+        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
