@@ -8,9 +8,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-FORMAT_VERSION = 1
-"""Counts up when a reader of the former version could misread a folder."""
-
 Sha256 = str
 
 
@@ -39,7 +36,7 @@ class Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal["melo-edited-model"] = "melo-edited-model"
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[1] = Field(1, description="counts up when an older reader could misread a folder")
     version: int = Field(ge=0, description="how many times the model was changed")
     next_block: int = Field(ge=0, description="first block id that was never given out")
     key_width: int = Field(gt=0, description="numbers in a key")

@@ -5,35 +5,23 @@ Shape letters: b prompts, s tokens.
 
 from __future__ import annotations
 
-import copy
 import difflib
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Literal
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
-from pipeline.editing.edit import Edit, EditError, normalise
+from pipeline.editing.edit import EditError, normalise
 from pipeline.settings import Task
-
-AUTO_CLASSES = {
-    "seq2seq": AutoModelForSeq2SeqLM,
-    "causal": AutoModelForCausalLM,
-    "classification": AutoModelForSequenceClassification,
-}
 
 
 class BackboneError(ValueError):
@@ -42,7 +30,7 @@ class BackboneError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Backbone:
-    """A frozen model with its tokenizer. Made by :func:`load_backbone` or :func:`from_objects`.
+    """A frozen model with its tokenizer. Made by ``pipeline.editing.loading``.
 
     Attributes:
         model: in eval mode, no parameter requires a gradient.
@@ -103,14 +91,36 @@ class Backbone:
 
     @cached_property
     def end_tokens(self) -> frozenset[int]:
-        """Tokens that end an answer: the generation config's and the tokenizer's."""
-        return frozenset([*self._generation_ends, *_present(self.tokenizer.eos_token_id)])
+        """Tokens that end an answer: the generation config's, the tokenizer's, and the one that edits end with."""
+        return frozenset([*self._generation_ends, *_present(self.tokenizer.eos_token_id), self.end_token])
 
     @cached_property
     def end_token(self) -> int:
-        """The token that a target is taught to end with, one that generation stops at."""
-        own, stops = self.tokenizer.eos_token_id, self._generation_ends
-        return own if own is not None and (own in stops or not stops) else stops[0]
+        """The token that a target is taught to end with: one that generation stops at and the model can say.
+
+        A token that training never saw shares its output row with other such tokens and can't win against them.
+        The stories of llama2.c, for one, end with the next one's beginning, and their eos was never seen; then
+        the beginning is the natural end.
+
+        Raises:
+            BackboneError: there is no such token.
+        """
+        own, stops = _present(self.tokenizer.eos_token_id), self._generation_ends
+        candidates = [*(token for token in own if token in stops or not stops), *stops, *own]
+        for token in [*candidates, *_present(self.tokenizer.bos_token_id)] if candidates else []:
+            if self._can_say(token):
+                return token
+        raise BackboneError(
+            f"{self.reference} has no end token that it could say: its tokenizer and generation config name "
+            f"{candidates or 'none'}, and no such token has an output row of its own. Set one there."
+        )
+
+    def _can_say(self, token: int) -> bool:
+        rows = self.model.get_output_embeddings().weight
+        if token >= len(rows):
+            return False
+        alike = (rows[:, :8] == rows[token, :8]).all(1).nonzero().flatten()  # a few columns tell nearly all apart
+        return int((rows[alike] == rows[token]).all(1).sum()) == 1
 
     @property
     def _generation_ends(self) -> list[int]:
@@ -132,7 +142,7 @@ class Backbone:
         """
         for prompt in prompts:
             if not isinstance(prompt, str):
-                raise EditError(f"A prompt is text, but {type(prompt).__name__} came: {_start(prompt)}.")
+                raise EditError(f"A prompt is text, but {type(prompt).__name__} came: {quoted(prompt)}.")
         if not prompts:
             return []
         rows: list[list[int]] = self.tokenizer(list(prompts), verbose=False)["input_ids"]
@@ -140,10 +150,10 @@ class Backbone:
             rows = [row[:-1] for row in rows]
         for prompt, row in zip(prompts, rows, strict=True):
             if not row:
-                raise EditError(f"A prompt needs at least one token, but {_start(prompt)} has none.")
+                raise EditError(f"A prompt needs at least one token, but {quoted(prompt)} has none.")
             if self.max_prompt_tokens is not None and len(row) > self.max_prompt_tokens:
                 raise EditError(
-                    f"Prompt {_start(prompt)} has {len(row)} tokens, but the model reads at most "
+                    f"Prompt {quoted(prompt)} has {len(row)} tokens, but the model reads at most "
                     f"{self.max_prompt_tokens}: shorten it."
                 )
         return rows
@@ -206,7 +216,7 @@ class Backbone:
         if normalise(label) not in known:
             near = difflib.get_close_matches(normalise(label), known, n=3, cutoff=0.5) or list(known)[:10]
             raise EditError(
-                f"The classifier has no class {_start(label)}; near ones are "
+                f"The classifier has no class {quoted(label)}; near ones are "
                 f"{', '.join(repr(self.labels[known[name]]) for name in near)} (of {len(self.labels)})."
             )
         return known[normalise(label)]
@@ -258,136 +268,6 @@ class Backbone:
         return reader(input_ids=input_ids, attention_mask=attention_mask, **arguments).last_hidden_state
 
 
-def from_objects(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, task: Task, reference: str) -> Backbone:
-    """A backbone from objects in hand. The model is frozen in place; the tokenizer is copied.
-
-    Raises:
-        BackboneError: the model cannot do the task, or the tokenizer has no token that could pad or end.
-    """
-    if task not in AUTO_CLASSES:
-        raise BackboneError(f"Unknown task {task!r}: expected one of {', '.join(AUTO_CLASSES)}.")
-    answers_text, two_sided = model.can_generate(), model.config.is_encoder_decoder
-    able = "classification" if not answers_text else "seq2seq" if two_sided else "causal"
-    if task != able:
-        raise BackboneError(f"A {type(model).__name__} is for task {able!r}, but {task!r} was asked for.")
-    tokenizer = copy.deepcopy(tokenizer)
-    tokenizer.padding_side = "left" if task == "causal" else "right"
-    _choose_pad(tokenizer, model.get_input_embeddings().num_embeddings)
-    if task == "classification" and model.config.pad_token_id is None:
-        model.config.pad_token_id = tokenizer.pad_token_id  # a decoder with a classifier's head looks for it
-    backbone = Backbone(model.eval().requires_grad_(False), tokenizer, task, reference)
-    if task != "classification" and not backbone.end_tokens:
-        raise BackboneError(f"Neither {reference}'s tokenizer nor its generation config names an end token (eos).")
-    return backbone
-
-
-def load_backbone(
-    reference: str | Path, task: Task, device: str | torch.device | None = None, dtype: torch.dtype | None = None
-) -> Backbone:
-    """Loads a model and its tokenizer from a directory or the hub: safetensors only, and none of its code is run.
-
-    Args:
-        reference: directory, or hub id.
-        task: which head to load.
-        device: None takes a GPU where there is one.
-        dtype: None keeps that of the checkpoint.
-
-    Raises:
-        BackboneError: nothing is there, it is no safetensors checkpoint, or it lacks weights for the task.
-    """
-    reference = str(reference)
-    if task not in AUTO_CLASSES:
-        raise BackboneError(f"Unknown task {task!r}: expected one of {', '.join(AUTO_CLASSES)}.")
-    directory = Path(reference).expanduser()
-    local = directory.is_dir()
-    if not local and (directory.is_absolute() or reference.startswith((".", "~")) or reference.count("/") > 1):
-        raise BackboneError(f"No directory {reference}: expected a model saved by save_pretrained(), or a hub id.")
-    if local and not any(directory.glob("*.safetensors")):
-        raise BackboneError(
-            f"{reference} holds no *.safetensors, and no other format is read, since unpickling one runs whatever is "
-            "in it. If you trust the checkpoint, convert it: from_pretrained(...).save_pretrained(...)."
-        )
-    source = str(directory) if local else reference
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        model, loading = AUTO_CLASSES[task].from_pretrained(
-            source,
-            dtype=dtype if dtype is not None else "auto",
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError) as error:
-        where = "a directory" if local else "not a directory here, and the hub did not give it"
-        cause = str(error).strip().splitlines()[0]
-        raise BackboneError(f"Cannot load {reference} for task {task!r} ({where}): {cause}") from error
-    if missing := sorted(loading["missing_keys"]):
-        raise BackboneError(
-            f"{reference} lacks {len(missing)} weights of {type(model).__name__}, {missing[0]} among them, which would "
-            "be random at every load: train that head first, and save it."
-        )
-    target = (
-        torch.device(device) if device is not None else torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    )
-    return from_objects(model.to(target), tokenizer, task, reference)
-
-
-def check_edits(backbone: Backbone, edits: Sequence[Edit]) -> None:
-    """Refuses a call that cannot be carried out, before anything happens.
-
-    Raises:
-        EditError: naming the edit, when a text is empty or no text, a target says nothing or cannot be said to its
-            end, a prompt (with its target, for a causal model) is longer than the model's positions, a class is
-            unknown, or an edit comes twice.
-    """
-    seen: dict[str, int] = {}
-    for position, edit in enumerate(edits):
-        if not isinstance(edit, Edit):
-            raise EditError(f"Item {position} is a {type(edit).__name__}: expected an Edit.")
-        for name, text in (("prompt", edit.prompt), ("target", edit.target)):
-            if not isinstance(text, str) or not text.strip():
-                raise EditError(
-                    f"Edit {position} (prompt {_start(edit.prompt)}) needs text as its {name}: {text!r} came."
-                )
-        if edit.edit_id in seen:
-            raise EditError(f"{_named(edit)} comes twice, at {seen[edit.edit_id]} and {position}: send it once.")
-        seen[edit.edit_id] = position
-        try:
-            (prompt,) = backbone.tokenize_prompts([edit.prompt])
-            (target,) = backbone.tokenize_targets([edit.target], [edit.prompt])
-        except EditError as error:
-            raise EditError(f"{_named(edit)}: {error}") from None
-        if backbone.task != "classification":
-            _check_tokens(backbone, edit, prompt, target)
-
-
-def _check_tokens(backbone: Backbone, edit: Edit, prompt: list[int], target: list[int]) -> None:
-    if not backbone.end_tokens.isdisjoint(target[:-1]):
-        raise EditError(f"{_named(edit)}: the target {_start(edit.target)} has an end token before its end.")
-    if not backbone.decode_answer(target):
-        raise EditError(
-            f"{_named(edit)}: the target {_start(edit.target)} has no token but special ones (unknown, pad, end)."
-        )
-    limit = backbone.max_prompt_tokens
-    if backbone.task == "causal" and limit is not None and len(prompt) + len(target) > limit:
-        raise EditError(
-            f"{_named(edit)}: prompt and target have {len(prompt)} + {len(target)} tokens, but the model reads at most "
-            f"{limit}: shorten them."
-        )
-
-
-def _choose_pad(tokenizer: PreTrainedTokenizerBase, embeddings: int) -> None:
-    """A pad token that the model has an embedding for: a pad is masked, so any will do. Nothing is resized."""
-    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id < embeddings:
-        return
-    for name in ("eos_token", "unk_token", "bos_token"):
-        token = getattr(tokenizer, name)
-        if token is not None and tokenizer.convert_tokens_to_ids(token) < embeddings:
-            tokenizer.pad_token = token
-            return
-    raise BackboneError("The tokenizer has no pad, end, unknown or start token to pad with: set tokenizer.pad_token.")
-
-
 def _tensor_digest(item: tuple[str, torch.Tensor]) -> bytes:
     name, tensor = item
     digest = hashlib.sha256(f"{name}\x1f{tensor.dtype}\x1f{tuple(tensor.shape)}\x1f".encode())
@@ -399,10 +279,7 @@ def _present(ids: int | list[int] | None) -> list[int]:
     return [] if ids is None else [ids] if isinstance(ids, int) else list(ids)
 
 
-def _start(text: object) -> str:
+def quoted(text: object) -> str:
+    """The start of a text in quotes, for messages."""
     shown = repr(text)
     return shown if len(shown) <= 60 else f"{shown[:60]}..."
-
-
-def _named(edit: Edit) -> str:
-    return f"Edit {edit.edit_id} (prompt {_start(edit.prompt)})"

@@ -135,7 +135,7 @@ def read_manifest(directory: Path) -> Manifest:
         raise CheckpointError(f"{path} is cut short or not JSON: {error}") from error
     found = content.get("format_version") if isinstance(content, dict) else None
     if found != 1:
-        raise CheckpointError(f"{path} has format_version {found!r}, expected 1: read it with the release that wrote it")
+        raise CheckpointError(f"{path} has format_version {found!r}, expected 1: use the release that wrote it")
     try:
         manifest = Manifest.model_validate(content)
     except ValidationError as error:
@@ -186,7 +186,8 @@ def read_blocks(directory: Path, manifest: Manifest, into: Blocks) -> None:
     for name, tensor in tensors.items():
         shape, dtype = (count, *expected[name].shape[1:]), expected[name].dtype
         if tensor.shape != shape or tensor.dtype != dtype:
-            raise CheckpointError(f"{path}: {name} is {tensor.dtype} {list(tensor.shape)}, expected {dtype} {list(shape)}")
+            found = f"{tensor.dtype} {list(tensor.shape)}"
+            raise CheckpointError(f"{path}: {name} is {found}, expected {dtype} {list(shape)}")
     modules = [name.removesuffix(".A") for name in tensors if name.endswith(".A")]
     into.add(tensors["blocks"].tolist(), {name: (tensors[f"{name}.A"], tensors[f"{name}.B"]) for name in modules})
 
@@ -210,8 +211,9 @@ def _read(directory: Path, name: str, manifest: Manifest) -> bytes:
     path, entry = directory / name, manifest.files[name]
     if path.is_symlink() or not path.is_file():
         raise CheckpointError(f"{path} is missing or not a plain file; the manifest lists it with {entry.bytes} bytes")
-    if path.stat().st_size != entry.bytes:
-        raise CheckpointError(f"{path} has {path.stat().st_size} bytes, expected {entry.bytes}: it is cut short or changed")
+    size = path.stat().st_size
+    if size != entry.bytes:
+        raise CheckpointError(f"{path} has {size} bytes, expected {entry.bytes}: it is cut short or changed")
     content = path.read_bytes()
     found = hashlib.sha256(content).hexdigest()
     if found != entry.sha256:

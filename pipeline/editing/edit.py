@@ -61,9 +61,9 @@ class Outcome:
 
     Attributes:
         edit_id: the edit's id.
-        action: None when the edit was not learned, else how its key entered the index: ``add`` (a new cluster), ``expand`` (it joined one of its
-            label), ``conflict`` (a new cluster, cut apart from one of another label) or ``replace`` (the
-            same prompt with a new label: the old edit is superseded).
+        action: how its key entered the index; None when the edit was not learned. ``add`` made a new cluster,
+            ``expand`` joined one of its label, ``conflict`` made a new cluster and cut it apart from one of
+            another label, ``replace`` superseded an edit of the same prompt with another label.
         cluster: id of the cluster that holds its key; None when the edit was not learned.
         block: id of the block that answers it; None when the edit was not learned.
         steps: optimiser steps its blocks took, retries included.

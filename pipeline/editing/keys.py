@@ -24,7 +24,7 @@ BATCH = 64
 Sink = Callable[[torch.Tensor], None]
 
 
-class _Stop(Exception):
+class _Stop(Exception):  # noqa: N818  (no error: control flow)
     """Ends a forward pass that has given its keys."""
 
 

@@ -15,8 +15,9 @@ import pyarrow as pa
 import torch
 
 from pipeline.editing import checkpoint
-from pipeline.editing.backbone import Backbone, check_edits, load_backbone
+from pipeline.editing.backbone import Backbone
 from pipeline.editing.blocks import Blocks, DynamicLora
+from pipeline.editing.check import check_edits
 from pipeline.editing.checkpoint import CheckpointError
 from pipeline.editing.clusters import Clusters, Step
 from pipeline.editing.curriculum import Curriculum, Lesson, stack
@@ -24,6 +25,7 @@ from pipeline.editing.edit import Edit, EditError, Outcome, Record, Route, edits
 from pipeline.editing.families import Recipe, resolve
 from pipeline.editing.index import Delta, Index, open_index
 from pipeline.editing.keys import KeyReader
+from pipeline.editing.loading import load_backbone
 from pipeline.editing.radius import PROBES, measured_radius
 from pipeline.editing.training import Trainer
 from pipeline.settings import EditingSettings, Settings, Task
@@ -288,7 +290,7 @@ class EditedModel:
             index = open_index("edge", width, path=where)
         if index.count() != (0, 0):
             index.close()
-            raise ValueError(f"{where} holds the index of another model; choose a folder that is empty or not there yet")
+            raise ValueError(f"{where} holds an index already; choose a folder that is empty or not there yet")
         return index
 
     def _manifest(self, files: dict[str, FileEntry]) -> Manifest:
@@ -372,6 +374,7 @@ class EditedModel:
             if self.backbone.task == "classification":
                 return self.backbone.model(input_ids=ids, attention_mask=mask, **arguments).logits
             arguments.setdefault("pad_token_id", self.backbone.pad_token_id)
+            arguments.setdefault("eos_token_id", sorted(self.backbone.end_tokens))
             return self.backbone.model.generate(input_ids=ids, attention_mask=mask, **arguments)
 
     @contextmanager

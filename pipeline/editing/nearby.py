@@ -33,20 +33,12 @@ class Nearby:
 
     def __init__(self, rows: Rows, keys: Tensor) -> None:
         self._rows = rows
-        self._keys = keys
+        self._keys = wide = keys.double()
         self._turn = 0
-        self._low = torch.zeros(len(keys), len(rows.codes))  # [b, s]
-        wide = keys.double()
-        squares = wide.square().sum(1, keepdim=True)  # [b, 1]
-        # |a|^2 + |b|^2 - 2ab is off by no more than this part of |a|^2 + |b|^2, in whatever order it is added up.
-        error = (keys.shape[1] + 8) * torch.finfo(torch.float64).eps
+        self._squares = wide.square().sum(1, keepdim=True)  # [b, 1]
+        self._low = torch.empty(len(keys), len(rows.codes))  # [b, s]
         for start in range(0, len(rows.codes), COLUMNS):
-            span = slice(start, start + COLUMNS)
-            centres = rows.centres[span].double()
-            total = squares + centres.square().sum(1)  # [b, columns]
-            square = torch.addmm(total, wide, centres.T, alpha=-2).sub_(total, alpha=error)
-            self._low[:, span] = square.clamp_(min=0).sqrt_().mul_(1 - SLACK)
-        self._low[:, rows.codes == FREE] = torch.inf
+            self._bound(torch.arange(start, min(start + COLUMNS, len(rows.codes))))
         rows.stirred.clear()
 
     def turn(self, i: int) -> None:
@@ -90,8 +82,16 @@ class Nearby:
         if grown := len(self._rows.codes) - self._low.shape[1]:
             self._low = torch.cat([self._low, torch.full((len(self._low), grown), torch.inf)], 1)
         if self._rows.stirred:
-            slots = torch.tensor(sorted(self._rows.stirred))
-            exact = distances(self._keys[self._turn :], self._rows.centres[slots]) * (1 - SLACK)  # [later keys, n]
-            exact[:, self._rows.codes[slots] == FREE] = torch.inf
-            self._low[self._turn :, slots] = exact.float()
+            self._bound(torch.tensor(sorted(self._rows.stirred)))
             self._rows.stirred.clear()
+
+    def _bound(self, slots: Tensor) -> None:
+        """Computes the columns ``slots`` for the keys still to come."""
+        keys, squares = self._keys[self._turn :], self._squares[self._turn :]
+        centres = self._rows.centres[slots].double()
+        total = squares + centres.square().sum(1)  # [later keys, n]
+        # |a|^2 + |b|^2 - 2ab is off by no more than this part of |a|^2 + |b|^2, in whatever order it is added up.
+        error = (keys.shape[1] + 8) * torch.finfo(torch.float64).eps
+        square = torch.addmm(total, keys, centres.T, alpha=-2).sub_(total, alpha=error)
+        low = square.clamp_(min=0).sqrt_().mul_(1 - SLACK)
+        self._low[self._turn :, slots] = low.masked_fill_(self._rows.codes[slots] == FREE, torch.inf).float()

@@ -43,9 +43,9 @@ class Readout:
         competitors: tokens a position adds to the active set.
     """
 
-    def __init__(self, head: nn.Module | None, competitors: int = 4) -> None:
-        self._weight = None if head is None else head.weight
-        self._bias = None if head is None else getattr(head, "bias", None)
+    def __init__(self, head: nn.Linear | None, competitors: int = 4) -> None:
+        self._weight: torch.Tensor | None = None if head is None else head.weight
+        self._bias: torch.Tensor | None = None if head is None else head.bias
         self._competitors = competitors
         self._active: torch.Tensor | None = None  # [u] int64, sorted
 

@@ -255,7 +255,7 @@ class BlockAdam:
         """One step down ``loss`` at this rate."""
         self._adam.param_groups[0]["lr"] = rate
         self._adam.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self._adam.step()
 
     @torch.no_grad()

@@ -1,0 +1,76 @@
+"""``melo``, the command line.
+
+Heavy packages (torch alone takes a second to import) are imported inside the commands that use them, so that
+``melo --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DISTRIBUTION = "melo-pipeline"
+
+app = typer.Typer(
+    name="melo",
+    help="Edit language models with neuron-indexed dynamic LoRA (MELO).",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+bench = typer.Typer(help="Measure the editor on this machine.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
+
+
+def _show_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        typer.echo(f"melo {version(DISTRIBUTION)}")
+    except PackageNotFoundError:
+        typer.echo(f"{DISTRIBUTION} is not installed, so its version is unknown: run pip install -e .", err=True)
+        raise typer.Exit(1) from None
+    raise typer.Exit()
+
+
+@app.callback()
+def melo(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Edit language models with neuron-indexed dynamic LoRA (MELO)."""
+
+
+@bench.command()
+def speed(
+    backbone: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, metavar="DIR", help="Model to edit; built in when left out."),
+    ] = None,
+    edits: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, metavar="FILE.jsonl", help="Edits, one JSON object a line: prompt, target."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer edits and repeats: a rough figure in seconds.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the blocks and of the order of edits.")] = 0,
+) -> None:
+    """Edits a minute: learning, routing and generating."""
+    from pipeline.bench import speed as measurement
+
+    measurement.main(backbone=backbone, edits=edits, quick=quick, as_json=as_json, seed=seed)
+
+
+def main() -> None:
+    """Entry point of the ``melo`` script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""The border of the editor: calls that cannot be carried out are refused before anything happens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.editing.backbone import Backbone, quoted
+from pipeline.editing.edit import Edit, EditError
+
+
+def check_edits(backbone: Backbone, edits: Sequence[Edit]) -> None:
+    """Refuses a call that cannot be carried out, before anything happens.
+
+    Raises:
+        EditError: naming the edit, when a text is empty or no text, a target says nothing or cannot be said to its
+            end, a prompt (with its target, for a causal model) is longer than the model's positions, a class is
+            unknown, or an edit comes twice.
+    """
+    seen: dict[str, int] = {}
+    for position, edit in enumerate(edits):
+        if not isinstance(edit, Edit):
+            raise EditError(f"Item {position} is a {type(edit).__name__}: expected an Edit.")
+        for name, text in (("prompt", edit.prompt), ("target", edit.target)):
+            if not isinstance(text, str) or not text.strip():
+                raise EditError(
+                    f"Edit {position} (prompt {quoted(edit.prompt)}) needs text as its {name}: {text!r} came."
+                )
+        if edit.edit_id in seen:
+            raise EditError(f"{_named(edit)} comes twice, at {seen[edit.edit_id]} and {position}: send it once.")
+        seen[edit.edit_id] = position
+        try:
+            (prompt,) = backbone.tokenize_prompts([edit.prompt])
+            (target,) = backbone.tokenize_targets([edit.target], [edit.prompt])
+        except EditError as error:
+            raise EditError(f"{_named(edit)}: {error}") from None
+        if backbone.task != "classification":
+            _check_tokens(backbone, edit, prompt, target)
+
+
+def _check_tokens(backbone: Backbone, edit: Edit, prompt: list[int], target: list[int]) -> None:
+    if not backbone.end_tokens.isdisjoint(target[:-1]):
+        raise EditError(f"{_named(edit)}: the target {quoted(edit.target)} has an end token before its end.")
+    if not backbone.decode_answer(target):
+        raise EditError(
+            f"{_named(edit)}: the target {quoted(edit.target)} has no token but special ones (unknown, pad, end)."
+        )
+    limit = backbone.max_prompt_tokens
+    if backbone.task == "causal" and limit is not None and len(prompt) + len(target) > limit:
+        raise EditError(
+            f"{_named(edit)}: prompt and target have {len(prompt)} + {len(target)} tokens, but the model reads at most "
+            f"{limit}: shorten them."
+        )
+
+
+def _named(edit: Edit) -> str:
+    return f"Edit {edit.edit_id} (prompt {quoted(edit.prompt)})"

@@ -1,0 +1,254 @@
+"""The index in memory: exact tensors, searched through lower bounds.
+
+Two tables hold the rows, one of centres and one of keys. A query is routed in four steps, each for a whole
+batch: scopes that the bounds cannot rule out are measured; where one holds the query, centres that the bounds
+cannot prove farther are measured too and the nearest decides (Eq. 9); queries for which the bounds rule out
+too little are compared with every centre in one product; last comes the nearest key of the cluster.
+
+Every distance that decides is a float64 sum of squared differences of the float32 vectors, so a route depends
+neither on the batch nor on the path that found it, and ties go to the smaller id.
+
+Shape letters: b queries, c clusters, k keys, d width, n pairs of a query and a row.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Generic, TypeVar
+
+import torch
+
+from pipeline.editing.edit import Route
+from pipeline.editing.index.bounds import ROUNDING, Bounds
+from pipeline.editing.index.checks import as_queries, check_delta
+from pipeline.editing.index.protocol import TOLERANCE, Delta
+
+Id = TypeVar("Id", int, str)
+
+PAIRS_AT_ONCE = 2048
+CENTRES_AT_ONCE = 1024
+LEAST_CROWD = 64
+
+
+class Table(Generic[Id]):
+    """Vectors and facts under ids. Capacity doubles; deleting moves the last rows into the holes.
+
+    Args:
+        width: d.
+        facts: an empty tensor, [0, ...], with the type and the row shape of the facts.
+    """
+
+    def __init__(self, width: int, facts: torch.Tensor) -> None:
+        self.ids: list[Id] = []
+        self.row: dict[Id, int] = {}
+        self._vectors = torch.empty(0, width)  # [capacity, d]
+        self._facts = facts  # [capacity, ...]
+
+    @property
+    def vectors(self) -> torch.Tensor:
+        """[rows, d] float32."""
+        return self._vectors[: len(self.ids)]
+
+    @property
+    def facts(self) -> torch.Tensor:
+        """[rows, ...]."""
+        return self._facts[: len(self.ids)]
+
+    def put(self, ids: list[Id], vectors: torch.Tensor, facts: torch.Tensor) -> torch.Tensor:
+        """Inserts or overwrites rows and returns their numbers, [n] int64; new rows follow the last."""
+        for i in ids:
+            if i not in self.row:
+                self.row[i] = len(self.ids)
+                self.ids.append(i)
+        if len(self.ids) > len(self._vectors):
+            capacity = max(2 * len(self._vectors), len(self.ids))
+            self._vectors = _grown(self._vectors, capacity)
+            self._facts = _grown(self._facts, capacity)
+        rows = torch.tensor([self.row[i] for i in ids], dtype=torch.int64)
+        self._vectors[rows] = vectors.detach().to("cpu", self._vectors.dtype)
+        self._facts[rows] = facts.detach().to("cpu", self._facts.dtype)
+        return rows
+
+    def drop(self, ids: list[Id]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Deletes rows, if they exist, and returns which rows moved: (sources, targets), [n] int64 each."""
+        gone = {self.row.pop(i) for i in set(ids) if i in self.row}
+        count = len(self.ids) - len(gone)
+        targets = sorted(r for r in gone if r < count)
+        sources = [r for r in range(count, len(self.ids)) if r not in gone]
+        for source, target in zip(sources, targets, strict=True):
+            self.ids[target] = self.ids[source]
+            self.row[self.ids[target]] = target
+        del self.ids[count:]
+        moved = torch.tensor(sources, dtype=torch.int64), torch.tensor(targets, dtype=torch.int64)
+        self._vectors[moved[1]] = self._vectors[moved[0]]
+        self._facts[moved[1]] = self._facts[moved[0]]
+        return moved
+
+
+def _grown(rows: torch.Tensor, capacity: int) -> torch.Tensor:
+    larger = rows.new_empty(capacity, *rows.shape[1:])
+    larger[: len(rows)] = rows
+    return larger
+
+
+class MemoryIndex:
+    """Implements ``pipeline.editing.index.protocol.Index`` in memory; nothing is kept when it is gone.
+
+    At width d it takes about 4 d bytes for each centre and for each key.
+
+    Args:
+        width: d, the width of keys and centres.
+    """
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self._centres: Table[int] = Table(width, torch.empty(0))  # facts: the radius
+        self._keys: Table[str] = Table(width, torch.empty(0, 2, dtype=torch.int64))  # facts: cluster, block
+        self._members: dict[int, set[str]] = {}
+        self._bounds = Bounds(width)
+
+    def apply(self, delta: Delta) -> None:
+        """Deletes and upserts rows, see ``Index.apply``.
+
+        Raises:
+            ValueError: from ``check_delta``; the index is unchanged.
+        """
+        check_delta(delta, self.width)
+        sources, targets = self._centres.drop(delta.gone_clusters)
+        self._bounds.move(sources, targets, len(self._centres.ids))
+        rows, centres = self._centres.put(delta.cluster_ids.tolist(), delta.centres, delta.radii), delta.centres
+        if len(rows) and len(self._centres.ids) >= 2 * self._bounds.fitted:
+            rows, centres = torch.arange(len(self._centres.ids)), self._centres.vectors
+            self._bounds.fit(centres)
+        self._bounds.put(rows, centres, self._centres.facts[rows].double() * (1 + TOLERANCE))
+
+        self._leave([*delta.gone_keys, *delta.edit_ids])
+        self._keys.drop(delta.gone_keys)
+        self._keys.put(delta.edit_ids, delta.keys, torch.stack((delta.key_clusters, delta.key_blocks), 1))
+        for edit_id, cluster in zip(delta.edit_ids, delta.key_clusters.tolist(), strict=True):
+            self._members.setdefault(cluster, set()).add(edit_id)
+
+    @torch.no_grad()
+    def route(self, queries: torch.Tensor, outside: bool = False) -> list[Route]:
+        """Routes queries, [b, d] float32, see ``Index.route``.
+
+        Raises:
+            ValueError: the queries do not have this index's width.
+        """
+        queries, places = as_queries(queries, self.width)
+        routes = [Route()] * len(queries)
+        if not self._centres.ids or not len(places):
+            return routes
+        rows, squares = self._nearest(queries[places], outside)  # [n], [n]
+        for i, row, square in zip(places.tolist(), rows.tolist(), squares.tolist(), strict=True):
+            if row < 0:
+                continue
+            cluster, distance, radius = self._centres.ids[row], math.sqrt(square), float(self._centres.facts[row])
+            if distance > radius * (1 + TOLERANCE):
+                routes[i] = Route(None, cluster, distance, radius) if outside else Route()
+                continue
+            edit_id = self._nearest_key(queries[i], cluster)
+            block = -1 if edit_id is None else int(self._keys.facts[self._keys.row[edit_id], 1])
+            routes[i] = Route(None if block < 0 else block, cluster, distance, radius, edit_id)
+        return routes
+
+    def count(self) -> tuple[int, int]:
+        """Number of clusters and number of keys."""
+        return len(self._centres.ids), len(self._keys.ids)
+
+    def close(self) -> None:
+        """Nothing to release: the tensors go with the object."""
+
+    def _leave(self, edit_ids: list[str]) -> None:
+        for edit_id in edit_ids:
+            if edit_id in self._keys.row:
+                cluster = int(self._keys.facts[self._keys.row[edit_id], 0])
+                members = self._members.get(cluster, set())
+                members.discard(edit_id)
+                if not members:
+                    self._members.pop(cluster, None)
+
+    def _nearest(self, queries: torch.Tensor, outside: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """Nearest centre of each query: rows [b] int64 and squared distances [b] float64.
+
+        Row -1 stands for a query that no scope can hold, unless ``outside`` asks for those too.
+        """
+        crowd = max(len(self._centres.ids) // 16, LEAST_CROWD)  # beyond it one product with all centres is faster
+        probe = self._bounds.probe(queries)
+        rows = torch.full((len(queries),), -1)
+        best = torch.full((len(queries),), math.inf, dtype=torch.float64)
+
+        pairs = self._bounds.scopes(probe, crowd)
+        which, candidates, crowded = pairs.queries, pairs.rows, pairs.crowded
+        if len(which):
+            squares = self._squares(queries, which, candidates)
+            reached = squares.sqrt() <= self._centres.facts[candidates].double() * (1 + TOLERANCE)
+            best.scatter_reduce_(0, which[reached], squares[reached], "amin")
+        if outside and len(lost := (best.isinf() & ~crowded).nonzero()[:, 0]):
+            guesses = self._bounds.lowest(probe[lost])
+            best[lost] = self._squares(queries, lost, guesses)
+
+        some = (best.isfinite() & ~crowded).nonzero()[:, 0]
+        if len(some):
+            pairs = self._bounds.within(probe[some], best[some], crowd)
+            crowded[some[pairs.crowded]] = True
+            self._decide(queries, some[pairs.queries], pairs.rows, rows, best)
+        full = crowded.nonzero()[:, 0]
+        if len(full):
+            which, candidates = self._scan_all(queries[full])
+            self._decide(queries, full[which], candidates, rows, best)
+        return rows, best
+
+    def _decide(
+        self,
+        queries: torch.Tensor,
+        which: torch.Tensor,
+        candidates: torch.Tensor,
+        rows: torch.Tensor,
+        best: torch.Tensor,
+    ) -> None:
+        """Writes the nearest candidate of each query into ``rows`` and ``best``; the smaller cluster id wins ties."""
+        squares = self._squares(queries, which, candidates)  # [n]
+        best[which] = math.inf  # a guess from another batch stood here, and no sum promises the same last bit
+        best.scatter_reduce_(0, which, squares, "amin")
+        least = squares == best[which]
+        for i, row in zip(which[least].tolist(), candidates[least].tolist(), strict=True):
+            if rows[i] < 0 or self._centres.ids[row] < self._centres.ids[int(rows[i])]:
+                rows[i] = row
+
+    def _squares(self, queries: torch.Tensor, which: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Squared distances [n] float64 of queries [b, d] at places ``which`` [n] to centres at ``rows`` [n]."""
+        chunks = [
+            (self._centres.vectors[r].double() - queries[w]).square_().sum(1)
+            for w, r in zip(which.split(PAIRS_AT_ONCE), rows.split(PAIRS_AT_ONCE), strict=True)
+        ]
+        return torch.cat(chunks)
+
+    def _scan_all(self, queries: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pairs (query, row), [n] int64 each, among which the nearest centres are.
+
+        |c|^2 - 2 q.c in float32 for all centres, of which only those within its rounding of the least matter.
+        """
+        squares = queries.double().square().sum(1)  # [b]
+        least = torch.full((len(queries),), math.inf)
+        which, rows = [], []
+        for start, centres in enumerate(self._centres.vectors.split(CENTRES_AT_ONCE)):
+            norms = torch.linalg.vecdot(centres, centres)  # [t]
+            scores = torch.addmm(norms[:, None], centres, queries.T, alpha=-2)  # [t, b]
+            rounding = 2 * (self.width + 4) * ROUNDING * (squares + norms.max().double()).float()  # [b]
+            torch.minimum(least, scores.amin(0) + rounding, out=least)
+            row, query = (scores <= least + rounding).nonzero(as_tuple=True)
+            which.append(query)
+            rows.append(row + start * CENTRES_AT_ONCE)
+        return torch.cat(which), torch.cat(rows)
+
+    def _nearest_key(self, query: torch.Tensor, cluster: int) -> str | None:
+        """The edit of a cluster whose key is nearest to a query [d]; the smaller id wins ties."""
+        members = self._members.get(cluster, ())
+        if len(members) < 2:
+            return next(iter(members), None)
+        edit_ids = sorted(members)
+        keys = self._keys.vectors[torch.tensor([self._keys.row[e] for e in edit_ids])]
+        # Of equal distances argmin may name any; the first among equals is the smallest id.
+        squares = (keys.double() - query).square_().sum(1)  # [k]
+        return edit_ids[int((squares == squares.min()).nonzero()[0])]

@@ -1,0 +1,126 @@
+"""The index in one collection of a Qdrant server, shared by every process that can reach it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from qdrant_client import QdrantClient, models
+from qdrant_client.http.exceptions import ApiException
+
+from pipeline.editing.index.points import (
+    CLUSTER_FIELD,
+    TIES,
+    VECTOR_NAMES,
+    Hit,
+    IndexHomeError,
+    PointIndex,
+    Row,
+    VectorName,
+)
+
+T = TypeVar("T")
+
+TIMEOUT = 10
+"""Seconds for any one request, connecting included."""
+
+
+class ServerIndex(PointIndex):
+    """Implements ``pipeline.editing.index.protocol.Index`` on a Qdrant server.
+
+    Args:
+        url: the server's address, for instance ``http://localhost:6333``.
+        collection: name of the collection; made when it does not exist, else its content is kept.
+        width: d, the width of keys and centres.
+        client: speaks to the server in the place of one made for ``url``; closed by ``close``.
+
+    Raises:
+        IndexHomeError: no server answers at the URL, it refuses, or the collection holds other vectors.
+    """
+
+    def __init__(self, url: str, collection: str, width: int, client: QdrantClient | None = None) -> None:
+        super().__init__(width)
+        self.url, self.collection = url, collection
+        # The check of versions asks the server before the first request, and only warns where none answers.
+        self._client = client or QdrantClient(url=url, timeout=TIMEOUT, check_compatibility=False)
+        try:
+            self._ask(self._prepare)
+        except IndexHomeError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Closes the connections; calling it twice is allowed."""
+        self._client.close()
+
+    def _ask(self, request: Callable[[], T]) -> T:
+        """Sends one request.
+
+        Raises:
+            IndexHomeError: there is no answer, or it is a refusal; names the URL.
+        """
+        try:
+            return request()
+        except (ApiException, OSError) as error:
+            raise IndexHomeError(
+                f"the Qdrant server at {self.url} did not do its part for collection {self.collection!r}: {error}. "
+                "Check that it runs and that the URL (QDRANT_URL) is right, then repeat the call: it is idempotent."
+            ) from error
+
+    def _prepare(self) -> None:
+        vector = models.VectorParams(size=self.width, distance=models.Distance.EUCLID)
+        if not self._client.collection_exists(self.collection):
+            self._client.create_collection(self.collection, vectors_config=dict.fromkeys(VECTOR_NAMES, vector))
+        info = self._client.get_collection(self.collection)
+        vectors = info.config.params.vectors
+        named = vectors if isinstance(vectors, dict) else {"": vectors}
+        found = {name: (v.size, v.distance.value) if v else None for name, v in named.items()}
+        expected = {name: (self.width, models.Distance.EUCLID.value) for name in VECTOR_NAMES}
+        if found != expected:
+            raise IndexHomeError(
+                f"collection {self.collection!r} at {self.url} holds vectors {found}, expected {expected}: it is an "
+                "index of another width or something else. Name another collection, or rebuild this one."
+            )
+        if CLUSTER_FIELD not in info.payload_schema:
+            self._client.create_payload_index(
+                self.collection, CLUSTER_FIELD, models.PayloadSchemaType.INTEGER, wait=True
+            )
+
+    def _search(
+        self, name: VectorName, vectors: Sequence[list[float]], clusters: Sequence[int] | None
+    ) -> list[list[Hit]]:
+        requests = [
+            models.QueryRequest(
+                query=vector,
+                using=name,
+                filter=None if clusters is None else _of_cluster(clusters[i]),
+                params=models.SearchParams(exact=True),  # HNSW loses near-duplicates, and the nearest key is one
+                limit=TIES,
+                with_payload=True,
+            )
+            for i, vector in enumerate(vectors)
+        ]
+        if not requests:
+            return []
+        found = self._ask(lambda: self._client.query_batch_points(self.collection, requests))
+        return [[Hit(point.score, point.payload or {}) for point in answer.points] for answer in found]
+
+    def _upsert(self, rows: Sequence[Row]) -> None:
+        points = [models.PointStruct(id=r.point_id, vector={r.name: r.vector}, payload=r.payload) for r in rows]
+        self._ask(lambda: self._client.upsert(self.collection, points, wait=True))
+
+    def _delete(self, point_ids: Sequence[str]) -> None:
+        selector = models.PointIdsList(points=list(point_ids))
+        self._ask(lambda: self._client.delete(self.collection, selector, wait=True))
+
+    def _settle(self) -> None:
+        """Nothing to do: with ``wait`` a request is answered after it entered the server's write-ahead log."""
+
+    def _count(self, name: VectorName) -> int:
+        having = models.Filter(must=[models.HasVectorCondition(has_vector=name)])
+        return self._ask(lambda: self._client.count(self.collection, count_filter=having, exact=True)).count
+
+
+def _of_cluster(cluster: int) -> models.Filter:
+    match = models.FieldCondition(key=CLUSTER_FIELD, match=models.MatchValue(value=cluster))
+    return models.Filter(must=[match])
