@@ -24,7 +24,7 @@ class EditingSettings(BaseModel):
     learning_rate: float | None = Field(None, gt=0, description="Adam's rate at the start")
     halve_every: int | None = Field(None, gt=0, description="steps after which the rate is halved, again and again")
     edits_per_block: int | None = Field(None, gt=0, description="edits that one block learns")
-    blocks_per_step: int = Field(12, gt=0, description="blocks trained side by side in one step")
+    blocks_per_step: int = Field(8, gt=0, description="blocks trained side by side in one step")
     scale: float = Field(1.0, gt=0, description="s in W x + s B A x, whatever the number of blocks")
     margin: float = Field(0.3, ge=0, description="logits by which each target token must lead before a block stops")
     conflicts: Literal["keep", "paper"] = Field("keep", description="put evicted keys back, or drop them as the paper")

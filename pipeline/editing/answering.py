@@ -50,8 +50,8 @@ def says(backbone: Backbone, answer: Sequence[int], target: Sequence[int]) -> bo
 
     The same text may be cut into other tokens; white space is not told apart.
     """
-    if list(answer) == list(target):
-        return True
+    if list(answer) == list(target) or backbone.task == "classification":
+        return list(answer) == list(target)
     ended = bool(answer) and answer[-1] in backbone.end_tokens
     return ended and backbone.decode_answer(answer).split() == backbone.decode_answer(target).split()
 

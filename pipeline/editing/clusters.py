@@ -124,6 +124,16 @@ class Clusters:
         for edit_id, block in zip(edit_ids, blocks, strict=True):
             self._rows.revise(self._rows.keys[edit_id], block)
 
+    def key(self, edit_id: str) -> Tensor:
+        """The key [d] float32 of an edit that has one, withdrawn or not.
+
+        Raises:
+            UnknownEditError: it has none.
+        """
+        if edit_id not in self._rows.keys:
+            raise UnknownEditError(f"edit {edit_id!r} has no key; it was never folded in, superseded or dropped")
+        return self._rows.vector(self._rows.keys[edit_id]).clone()
+
     def drain(self, version: int) -> Delta:
         """The rows that changed since the last drain, for an index; ``version`` is written beside them."""
         return self._rows.drain(version)

@@ -146,9 +146,7 @@ class Fold:
         self._trim(cluster)
         self._disturb(cluster)
 
-    def _found(
-        self, label: str, vector: Tensor, largest: float, rival: tuple[Cluster, float] | None = None
-    ) -> Cluster:
+    def _found(self, label: str, vector: Tensor, largest: float, rival: tuple[Cluster, float] | None = None) -> Cluster:
         """A cluster at a key, no larger than allowed, strictly apart from its rival, which shrinks as far as needed."""
         radius = largest
         if rival is not None:

@@ -126,7 +126,7 @@ class EditedModel:
         new = [edit for edit in edits if edit.edit_id not in known]
         if new:
             prompts = self.backbone.tokenize_prompts([edit.prompt for edit in new])
-            keys = self._reader.keys(prompts)  # [n, d]
+            keys = self._keys_of(new, prompts)  # [n, d]
             _check_keys(new, keys)
             targets = self.backbone.tokenize_targets([edit.target for edit in new], [edit.prompt for edit in new])
             lessons = [
@@ -304,6 +304,18 @@ class EditedModel:
             settings=self.settings.model_dump(mode="json"),
             files=files,
         )
+
+    def _keys_of(self, edits: Sequence[Edit], prompts: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Keys [n, d] of edits. A prompt that has a key keeps it, to the bit.
+
+        Rounding differs between batches, most of all in bfloat16, and the same prompt with a new label is told
+        from a neighbour by its distance being zero.
+        """
+        held = {r.edit.prompt: i for i, r in self.records.items() if r.state == "live"}
+        known = {edit.prompt: self.clusters.key(held[edit.prompt]) for edit in edits if edit.prompt in held}
+        unread = {edit.prompt: tokens for edit, tokens in zip(edits, prompts, strict=True) if edit.prompt not in known}
+        known |= dict(zip(unread, self._reader.keys(list(unread.values())), strict=True))
+        return torch.stack([known[edit.prompt] for edit in edits])
 
     def _teach(self, lessons: list[Lesson]) -> Curriculum:
         """Trains rounds of units until every edit is learned or nothing is left to try."""
