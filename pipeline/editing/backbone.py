@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -37,12 +38,14 @@ class Backbone:
         tokenizer: a copy of its own, which has a pad token and pads on the task's side.
         task: ``seq2seq``, ``causal`` or ``classification``.
         reference: path or hub id, as given.
+        training: held by whoever trains blocks on the model.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     task: Task
     reference: str
+    training: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
     def device(self) -> torch.device:
@@ -253,10 +256,15 @@ class Backbone:
         begun, goes_on = real.cumsum(1) > 0, real.flip(1).cumsum(1).flip(1) > 0
         return (begun & goes_on).long()
 
-    @staticmethod
-    def left_padded(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The same rows, [b, s] both, with what is masked moved to the left."""
-        order = attention_mask.long().argsort(dim=1, stable=True)
+    def aligned(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same rows, [b, s] both, with what is masked moved to the side where the model expects it.
+
+        A causal model goes on from the last column, and a classifier counts its positions from the first. An
+        encoder-decoder's positions are relative: its rows stay as they are.
+        """
+        if self.task == "seq2seq":
+            return input_ids, attention_mask
+        order = attention_mask.long().argsort(dim=1, stable=True, descending=self.task == "classification")
         return input_ids.gather(1, order), attention_mask.gather(1, order)
 
     def encode(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:

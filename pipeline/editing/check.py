@@ -16,14 +16,16 @@ def check_edits(backbone: Backbone, edits: Sequence[Edit]) -> None:
             end, a prompt (with its target, for a causal model) is longer than the model's positions, a class is
             unknown, or an edit comes twice.
     """
+    if isinstance(edits, Edit):
+        raise EditError(f"{_named(edits)} came alone: pass a list of edits.")
     seen: dict[str, int] = {}
     for position, edit in enumerate(edits):
         if not isinstance(edit, Edit):
             raise EditError(f"Item {position} is a {type(edit).__name__}: expected an Edit.")
         for name, text in (("prompt", edit.prompt), ("target", edit.target)):
-            if not isinstance(text, str) or not text.strip():
+            if not isinstance(text, str) or not text.strip() or not _is_unicode(text):
                 raise EditError(
-                    f"Edit {position} (prompt {quoted(edit.prompt)}) needs text as its {name}: {text!r} came."
+                    f"Edit {position} (prompt {quoted(edit.prompt)}) needs text as its {name}: {quoted(text)} came."
                 )
         if edit.edit_id in seen:
             raise EditError(f"{_named(edit)} comes twice, at {seen[edit.edit_id]} and {position}: send it once.")
@@ -54,3 +56,12 @@ def _check_tokens(backbone: Backbone, edit: Edit, prompt: list[int], target: lis
 
 def _named(edit: Edit) -> str:
     return f"Edit {edit.edit_id} (prompt {quoted(edit.prompt)})"
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be written down: half of a surrogate pair can't."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -134,6 +134,17 @@ class Clusters:
             raise UnknownEditError(f"edit {edit_id!r} has no key; it was never folded in, superseded or dropped")
         return self._rows.vector(self._rows.keys[edit_id]).clone()
 
+    def strays(self, edit_ids: Sequence[str]) -> list[str]:
+        """Those edits whose own prompt is not routed to their key: it is gone, or another centre is nearer.
+
+        In ``keep`` mode there are none but superseded ones.
+        """
+        held = [self._rows.keys[edit_id] for edit_id in edit_ids if edit_id in self._rows.keys]
+        vectors = self._rows.vectors[[key.row for key in held]]
+        fold = Fold(self._rows, self.radius, self.conflicts, vectors)
+        home = {key.edit_id for i, key in enumerate(held) if not fold.stranded(i, key)}
+        return [edit_id for edit_id in edit_ids if edit_id not in home]
+
     def drain(self, version: int) -> Delta:
         """The rows that changed since the last drain, for an index; ``version`` is written beside them."""
         return self._rows.drain(version)

@@ -81,8 +81,10 @@ class Curriculum:
         lessons: the edits, in order of arrival.
         next_block: first block id to give out; holds the next free one afterwards.
         edits_per_block: edits of a block in the first round; the last round gives each edit its own.
-        blocks_per_step: blocks of a unit.
+        blocks_per_step: blocks of a unit at most.
         iterations: steps at most in the first round, doubled in the later ones.
+        tokens_per_step: tokens of a unit at most, pads counted, so that long prompts don't fill the memory;
+            one block is always taken.
     """
 
     lessons: Sequence[Lesson]
@@ -90,6 +92,7 @@ class Curriculum:
     edits_per_block: int
     blocks_per_step: int
     iterations: int
+    tokens_per_step: int = 8192
     progress: dict[str, Progress] = field(default_factory=dict)
     weights: dict[int, BlockWeights] = field(default_factory=dict)
     _round: int = 0
@@ -163,13 +166,21 @@ class Curriculum:
 
     def _group(self, blocks: dict[int, list[Lesson]], iterations: int) -> list[Unit]:
         """Groups blocks with equally many edits, in order of their ids."""
-        units = []
+        groups: list[list[int]] = []
         for size in sorted({len(lessons) for lessons in blocks.values()}):
-            ids = [block for block, lessons in blocks.items() if len(lessons) == size]
-            for i in range(0, len(ids), self.blocks_per_step):
-                chosen = tuple(ids[i : i + self.blocks_per_step])
-                units.append(Unit(chosen, tuple(tuple(blocks[block]) for block in chosen), iterations))
-        return units
+            group: list[int] = []
+            for block in (block for block, lessons in blocks.items() if len(lessons) == size):
+                if group and not self._fits([lesson for other in (*group, block) for lesson in blocks[other]], group):
+                    group = []
+                if not group:
+                    groups.append(group)
+                group.append(block)
+        return [Unit(tuple(group), tuple(tuple(blocks[block]) for block in group), iterations) for group in groups]
+
+    def _fits(self, lessons: list[Lesson], group: list[int]) -> bool:
+        """Whether a group may take one more block, with which it would hold these lessons."""
+        row = max(len(lesson.prompt) for lesson in lessons) + max(len(lesson.target) for lesson in lessons)
+        return len(group) < self.blocks_per_step and row * len(lessons) <= self.tokens_per_step
 
 
 def stack(weights: Sequence[BlockWeights]) -> BlockWeights:

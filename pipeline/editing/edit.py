@@ -118,11 +118,12 @@ def edits_from_arrow(table: pa.Table | pa.RecordBatch) -> list[Edit]:
     columns: dict[str, list[Any]] = {}
     for name in ("prompt", "target", "subject", "rephrases", "locality"):
         if name in table.schema.names:
-            wanted = pa.list_(pa.string()) if name in ("rephrases", "locality") else pa.string()
-            try:
-                columns[name] = table.column(name).cast(wanted).to_pylist()
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-                raise EditError(f"column {name!r} should hold {wanted}, got {table.schema.field(name).type}") from error
+            kind = table.schema.field(name).type
+            many = name in ("rephrases", "locality")
+            wanted, fits = (pa.list_(pa.string()), _is_texts) if many else (pa.string(), _is_text)
+            if not (pa.types.is_null(kind) or fits(kind)):
+                raise EditError(f"column {name!r} holds {kind}, expected {wanted}")
+            columns[name] = table.column(name).to_pylist()
     for name in columns.keys() & {"rephrases", "locality"}:
         columns[name] = [tuple(values or ()) for values in columns[name]]
     return [Edit(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
@@ -146,3 +147,13 @@ class Route:
     distance: float | None = None
     radius: float | None = None
     edit_id: str | None = None
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def _is_texts(kind: pa.DataType) -> bool:
+    return (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and _is_text(kind.value_type)

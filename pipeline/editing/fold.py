@@ -118,6 +118,11 @@ class Fold:
         cluster = rows.keys[edit_id].cluster.id
         return Step(edit_id, action, cluster, tuple(key.edit_id for key in superseded), evicted)
 
+    def stranded(self, i: int, key: Key) -> bool:
+        """Whether the batch's key i, which is in a cluster, does not route to itself; i ascends."""
+        self._nearby.turn(i)
+        return self._stranded(key)
+
     def _superseded(self, label: str, vector: Tensor) -> list[Key]:
         """Live keys of other labels where this one lies, in order of arrival."""
         limit = self._rows.reach + _slack(vector)

@@ -58,11 +58,12 @@ class KeyReader:
                 (beams, samples), and tokens after the prompt.
             sink: called in the middle of that pass, before any block runs.
         """
+        before = getattr(self._local, "asked", None)
         self._local.asked = (last_real_token(attention_mask), sink)
         try:
             yield
         finally:
-            self._local.asked = None
+            self._local.asked = before
 
     @torch.no_grad()
     def keys(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:

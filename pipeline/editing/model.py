@@ -168,10 +168,10 @@ class EditedModel:
         if isinstance(inputs, torch.Tensor):
             ids = inputs.to(self.backbone.device)
             mask = self.backbone.infer_mask(ids) if attention_mask is None else attention_mask.to(ids.device)
-            if self.backbone.task == "causal":
-                ids, mask = self.backbone.left_padded(ids, mask)
-            return self._answer(ids, mask, arguments)
+            return self._answer(*self.backbone.aligned(ids, mask), arguments)
         prompts = [inputs] if isinstance(inputs, str) else list(inputs)
+        if not prompts:
+            return []
         ids, mask = self.backbone.pad(self.backbone.tokenize_prompts(prompts), side=self.backbone.padding_side)
         if not arguments.keys() & {"max_new_tokens", "max_length", "generation_config"}:
             arguments["max_new_tokens"] = ANSWER_TOKENS
@@ -186,6 +186,8 @@ class EditedModel:
 
     def route(self, prompts: Sequence[str]) -> list[Route]:
         """Where each prompt goes, and which cluster is nearest where it goes nowhere."""
+        if not prompts:
+            return []
         self._publish()
         return self._index.route(self._reader.keys(self.backbone.tokenize_prompts(list(prompts))), outside=True)
 
@@ -200,6 +202,8 @@ class EditedModel:
                 raise EditError(f"no edit {edit_id!r}; `records` lists the {len(self.records)} edits of this model")
             if self.records[edit_id].state != "live":
                 raise EditError(f"edit {edit_id!r} is not live but {self.records[edit_id].state}; nothing to undo")
+        if not edit_ids:
+            return
         self.version += 1
         self.clusters.withdraw(list(edit_ids))
         for edit_id in edit_ids:
@@ -322,7 +326,12 @@ class EditedModel:
         recipe, settings = self.recipe, self.settings
         trainer = Trainer(self.backbone, self._lora, recipe, settings.seed, settings.margin)
         curriculum = Curriculum(
-            lessons, self.next_block, recipe.edits_per_block, settings.blocks_per_step, recipe.iterations
+            lessons,
+            self.next_block,
+            recipe.edits_per_block,
+            settings.blocks_per_step,
+            recipe.iterations,
+            settings.tokens_per_step,
         )
         while units := curriculum.units():
             curriculum.finish([trainer.train(unit) for unit in units])
@@ -352,19 +361,18 @@ class EditedModel:
             if self.settings.conflicts == "paper":
                 for gone in step.evicted:
                     self._mark(gone, "evicted")
-        self._publish(self.clusters.drain(self.version))
-        self._check_routes([edits[i] for i in learned], keys[learned])
+        self._check_routes([step.edit_id for step in steps])
         self._drop_dead_blocks()
+        self._publish(self.clusters.drain(self.version))
 
-    def _check_routes(self, edits: list[Edit], keys: torch.Tensor) -> None:
-        """An edit whose own prompt is not led to its block (the paper's clusters allow it) is not a success."""
-        for edit, route in zip(edits, self._index.route(keys), strict=True):
-            record = self.records[edit.edit_id]
-            if record.state in ("live", "evicted") and route.block != record.outcome.block:
-                where = "outside every scope" if route.block is None else f"to block {route.block}"
-                reason = f"its block says the target, but its prompt is routed {where}"
+    def _check_routes(self, edit_ids: list[str]) -> None:
+        """An edit whose own prompt is not led to its key (the paper's clusters allow it) is not a success."""
+        for edit_id in self.clusters.strays(edit_ids):
+            record = self.records[edit_id]
+            if record.state != "replaced":
+                reason = "its block says the target, but no cluster leads its prompt there"
                 outcome = replace(record.outcome, learned=False, reason=reason)
-                self.records[edit.edit_id] = replace(record, outcome=outcome)
+                self.records[edit_id] = replace(record, outcome=outcome)
 
     def _mark(self, edit_id: str, state: Literal["replaced", "undone", "evicted"]) -> None:
         self.records[edit_id] = replace(self.records[edit_id], state=state, version=self.version)

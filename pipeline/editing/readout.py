@@ -10,28 +10,21 @@ Shape letters: m positions with a target, d hidden, v vocabulary, u active token
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from pipeline.editing.replay import forward_replaced
+
 CHUNK = 512
 """Positions whose full logits are held at once."""
 
 
-@contextmanager
-def hidden_instead_of_logits(head: nn.Module | None) -> Iterator[None]:
+def hidden_instead_of_logits(head: nn.Module | None) -> AbstractContextManager[None]:
     """Within it the output head passes its input on, so a forward pass ends in hidden states."""
-    if head is None:
-        yield
-        return
-    vars(head)["forward"] = lambda hidden: hidden
-    try:
-        yield
-    finally:
-        del vars(head)["forward"]
+    return nullcontext() if head is None else forward_replaced(head, lambda hidden: hidden)
 
 
 class Readout:

@@ -8,9 +8,10 @@ require one can't depend on a block. Their outputs are recorded and stand in for
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -46,6 +47,23 @@ def _requires_grad(value: Any) -> bool:
     return found
 
 
+@contextmanager
+def forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """Within it the calling thread's calls of a module go to ``forward``; other threads don't see a change."""
+    own, before, thread = module.forward, vars(module).get("forward"), threading.get_ident()
+
+    def choose(*args: Any, **kwargs: Any) -> Any:
+        return (forward if threading.get_ident() == thread else own)(*args, **kwargs)
+
+    vars(module)["forward"] = choose
+    try:
+        yield
+    finally:
+        del vars(module)["forward"]
+        if before is not None:
+            vars(module)["forward"] = before
+
+
 class Replay:
     """The recorded outputs of a batch's frozen modules, the outermost ones only.
 
@@ -64,10 +82,15 @@ class Replay:
         log: list[tuple[nn.Module, Any]] = []
         starts: list[int] = []
 
+        thread = threading.get_ident()
+
         def enter(module: nn.Module, args: Any) -> None:
-            starts.append(len(log))
+            if threading.get_ident() == thread:
+                starts.append(len(log))
 
         def leave(module: nn.Module, args: Any, output: Any) -> None:
+            if threading.get_ident() != thread:
+                return
             start = starts.pop()
             if _requires_grad(output):
                 log.append((module, _LIVE))
@@ -78,7 +101,8 @@ class Replay:
         handles = []
         for module in self._model.modules():
             handles.append(module.register_forward_pre_hook(enter))
-            handles.append(module.register_forward_hook(leave))
+            # Before other hooks: W x of an edited module is frozen while its input is, whatever a block adds to it.
+            handles.append(module.register_forward_hook(leave, prepend=True))
         try:
             yield
         finally:
@@ -92,16 +116,10 @@ class Replay:
     @contextmanager
     def play(self) -> Iterator[None]:
         """Within it a forward pass of the same batch returns the recorded outputs instead of computing them."""
-        before = {module: vars(module).get("forward") for module in self._calls}
-        for module, outputs in self._calls.items():
-            vars(module)["forward"] = self._player(module.forward, iter(outputs))
-        try:
+        with ExitStack() as stack:
+            for module, outputs in self._calls.items():
+                stack.enter_context(forward_replaced(module, self._player(module.forward, iter(outputs))))
             yield
-        finally:
-            for module, forward in before.items():
-                del vars(module)["forward"]
-                if forward is not None:
-                    vars(module)["forward"] = forward
 
     def keep(self, rows: torch.Tensor) -> None:
         """Drops all other rows of the batch.

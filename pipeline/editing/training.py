@@ -144,7 +144,14 @@ class Trainer:
         self._no_cache = {} if backbone.task == "classification" else {"use_cache": False}
 
     def train(self, unit: Unit) -> TrainedUnit:
-        """Trains the blocks of a unit side by side and asks each edit's prompt of them in the end."""
+        """Trains the blocks of a unit side by side and asks each edit's prompt of them in the end.
+
+        One unit at a time on one backbone: another thread's waits. Answering goes on meanwhile.
+        """
+        with self._backbone.training:
+            return self._train(unit)
+
+    def _train(self, unit: Unit) -> TrainedUnit:
         recipe = self._recipe
         start = unit.start or initial_weights(
             self._lora.widths, unit.blocks, recipe.partial_rank, recipe.init_std, self._seed
