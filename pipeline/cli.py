@@ -49,12 +49,23 @@ def melo(
 def speed(
     backbone: Annotated[
         Path | None,
-        typer.Option(exists=True, file_okay=False, metavar="DIR", help="Model to edit; built in when left out."),
+        typer.Option(
+            exists=True, file_okay=False, metavar="DIR", help="Model to edit; the shared t5-zsre when left out."
+        ),
     ] = None,
     edits: Annotated[
         Path | None,
         typer.Option(
             exists=True, dir_okay=False, metavar="FILE.jsonl", help="Edits, one JSON object a line: prompt, target."
+        ),
+    ] = None,
+    locality: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            metavar="FILE.jsonl",
+            help="Prompts whose answers must stay, one a line: prompt.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
@@ -64,7 +75,7 @@ def speed(
     """Edits a minute: learning, routing and generating."""
     from pipeline.bench import speed as measurement
 
-    measurement.main(backbone=backbone, edits=edits, quick=quick, as_json=as_json, seed=seed)
+    measurement.main(backbone=backbone, edits=edits, locality=locality, quick=quick, as_json=as_json, seed=seed)
 
 
 def main() -> None:

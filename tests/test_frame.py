@@ -73,8 +73,8 @@ def test_bench_speed_passes_its_options_on(monkeypatch: pytest.MonkeyPatch, tmp_
     given = ["--backbone", str(tmp_path), "--edits", str(edits), "--json", "--quick", "--seed", "7"]
     assert runner.invoke(app, ["bench", "speed", *given]).exit_code == 0
     assert calls == [
-        {"backbone": None, "edits": None, "quick": False, "as_json": False, "seed": 0},
-        {"backbone": tmp_path, "edits": edits, "quick": True, "as_json": True, "seed": 7},
+        {"backbone": None, "edits": None, "locality": None, "quick": False, "as_json": False, "seed": 0},
+        {"backbone": tmp_path, "edits": edits, "locality": None, "quick": True, "as_json": True, "seed": 7},
     ]
 
 

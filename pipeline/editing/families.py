@@ -160,13 +160,17 @@ def _late(layers: int, count: int, after: int) -> range:
 
 
 def _encoder_only(stack: str) -> Callable[[PreTrainedModel], Recipe]:
-    """BERT and its kin: keys a third of the way up, blocks on the MLPs of up to three late layers."""
+    """BERT and its kin: keys a third of the way up, blocks on the last layer's MLP, at the paper's rate.
+
+    The paper uses three layers. On court decisions with MiniLM the last one alone learns as surely, and since all
+    below it is frozen, three times as fast. At the other families' rate a third of the blocks needs a second try.
+    """
 
     def recipe(model: PreTrainedModel) -> Recipe:
         layers = model.config.num_hidden_layers
-        key = layers // 3
-        blocks = tuple(f"{stack}.{layer}.output.dense" for layer in _late(layers, count=3, after=key))
-        return Recipe(f"{stack}.{key}", blocks)
+        key = min(layers // 3, layers - 2)
+        blocks = (f"{stack}.{layers - 1}.output.dense",) if layers > 1 else ()
+        return Recipe(f"{stack}.{key}", blocks, learning_rate=1e-2)
 
     return recipe
 

@@ -215,7 +215,7 @@ def test_masks_are_inferred_at_the_ends_only() -> None:
     ids = torch.tensor([[PAD, PAD, 5, PAD, 6], [5, 6, 7, PAD, PAD], [5, PAD, PAD, PAD, 6]])
     mask = GPT2.infer_mask(ids)
     assert mask.tolist() == [[0, 0, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
-    moved, moved_mask = GPT2.left_padded(ids, mask)
+    moved, moved_mask = GPT2.aligned(ids, mask)
     assert moved.tolist() == [[PAD, PAD, 5, PAD, 6], [PAD, PAD, 5, 6, 7], [5, PAD, PAD, PAD, 6]]
     assert moved_mask.tolist() == [[0, 0, 1, 1, 1], [0, 0, 1, 1, 1], [1, 1, 1, 1, 1]]
     with pytest.raises(ValueError, match=r"Rows \[1\]"):

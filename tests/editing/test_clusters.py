@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +14,7 @@ import torch
 import schemas.index as schema
 from pipeline.editing.clusters import Clusters, Step, UnknownEditError
 from pipeline.editing.edit import EditError
+from pipeline.editing.fold import Conflicts
 from pipeline.editing.index.protocol import TOLERANCE
 
 
@@ -21,7 +23,7 @@ def fold(clusters: Clusters, edit: str, label: str, *key: float, block: int = 0)
     return step
 
 
-def balls(clusters: Clusters) -> dict[int, tuple[str, list[float], float]]:
+def balls(clusters: Clusters) -> dict[int, tuple[Any, ...]]:
     return {
         row["cluster"]: (row["label"], row["centre"], pytest.approx(row["radius"], rel=1e-4))
         for row in clusters.tables()[0].to_pylist()
@@ -33,14 +35,14 @@ def homes(clusters: Clusters) -> dict[str, tuple[int, int]]:
     return {row["edit_id"]: (row["cluster"], row["block"]) for row in clusters.tables()[1].to_pylist()}
 
 
-def test_add_beyond_both_radii():
+def test_add_beyond_both_radii() -> None:
     clusters = Clusters(2, 1.0)
     assert fold(clusters, "a", "x", 0, 0) == Step("a", "add", 0)
     assert fold(clusters, "b", "x", 2.01, 0) == Step("b", "add", 1)
     assert balls(clusters) == {0: ("x", [0, 0], 1), 1: ("x", [pytest.approx(2.01), 0], 1)}
 
 
-def test_expand_at_exactly_both_radii_takes_mean_and_largest_distance():
+def test_expand_at_exactly_both_radii_takes_mean_and_largest_distance() -> None:
     clusters = Clusters(2, 1.0)
     fold(clusters, "a", "x", 0, 0)
     assert fold(clusters, "b", "x", 2, 0) == Step("b", "expand", 0)
@@ -50,7 +52,7 @@ def test_expand_at_exactly_both_radii_takes_mean_and_largest_distance():
 
 
 @pytest.mark.parametrize("mode", ["keep", "paper"])
-def test_conflict_halves_the_distance_and_stays_strictly_apart(mode):
+def test_conflict_halves_the_distance_and_stays_strictly_apart(mode: Conflicts) -> None:
     clusters = Clusters(1, 1.0, mode)
     fold(clusters, "a", "x", 0)
     assert fold(clusters, "b", "y", 1.5) == Step("b", "conflict", 1)
@@ -59,7 +61,7 @@ def test_conflict_halves_the_distance_and_stays_strictly_apart(mode):
     assert radii.sum() * (1 + TOLERANCE) < 1.5
 
 
-def test_conflict_never_widens_a_scope():
+def test_conflict_never_widens_a_scope() -> None:
     clusters = Clusters(1, 1.0)
     fold(clusters, "a", "x", 0)
     fold(clusters, "b", "y", 0.2)  # both 0.1 now
@@ -67,7 +69,7 @@ def test_conflict_never_widens_a_scope():
     assert [ball[2] for ball in balls(clusters).values()] == [0.1, 0.1, 0.4]
 
 
-def crowd(mode: str) -> tuple[Clusters, Step]:
+def crowd(mode: Conflicts) -> tuple[Clusters, Step]:
     """x at -3, 0 and 3 (centre 0, radius 3), then y at 2: x's ball shrinks to 1 and two keys lie outside."""
     clusters = Clusters(1, 3.0, mode)
     for edit, at in (("mid", 0), ("left", -3), ("right", 3)):
@@ -76,7 +78,7 @@ def crowd(mode: str) -> tuple[Clusters, Step]:
     return clusters, fold(clusters, "new", "y", 2, block=2)
 
 
-def test_conflict_drops_keys_outside_as_in_the_paper():
+def test_conflict_drops_keys_outside_as_in_the_paper() -> None:
     clusters, step = crowd("paper")
     assert step == Step("new", "conflict", 1, (), ("left", "right"))
     assert balls(clusters) == {0: ("x", [0], 1), 1: ("y", [2], 1)}
@@ -84,7 +86,7 @@ def test_conflict_drops_keys_outside_as_in_the_paper():
     assert clusters.drain(1).gone_keys == ["left", "right"]
 
 
-def test_conflict_puts_keys_back_where_the_others_leave_room():
+def test_conflict_puts_keys_back_where_the_others_leave_room() -> None:
     clusters, step = crowd("keep")
     assert step == Step("new", "conflict", 1, (), ("left", "right"))
     # left: R0 = 3 is more than half of its 5 to y. right: half of its 1 to y, which gives way to the rest.
@@ -92,7 +94,7 @@ def test_conflict_puts_keys_back_where_the_others_leave_room():
     assert homes(clusters) == {"mid": (0, 1), "left": (2, 1), "right": (3, 1), "new": (1, 2)}
 
 
-def test_a_moving_centre_strands_keys_of_another_cluster_and_its_own():
+def test_a_moving_centre_strands_keys_of_another_cluster_and_its_own() -> None:
     clusters = Clusters(1, 1.0)
     for edit, at in (("a", 0), ("b", 2)):
         fold(clusters, edit, "x", at)  # centre 1, radius 1
@@ -109,7 +111,7 @@ def test_a_moving_centre_strands_keys_of_another_cluster_and_its_own():
     assert homes(clusters) == {"a": (0, 0), "b": (2, 0), "c": (3, 0), "d": (4, 0)}
 
 
-def test_replace_takes_the_place_of_a_lone_key_with_r0():
+def test_replace_takes_the_place_of_a_lone_key_with_r0() -> None:
     for mode in ("keep", "paper"):
         clusters = Clusters(2, 1.0, mode)
         fold(clusters, "a", "x", 5, 5)
@@ -119,7 +121,7 @@ def test_replace_takes_the_place_of_a_lone_key_with_r0():
 
 
 @pytest.mark.parametrize("mode", ["keep", "paper"])
-def test_replace_within_a_cluster_stays_apart_from_what_remains(mode):
+def test_replace_within_a_cluster_stays_apart_from_what_remains(mode: Conflicts) -> None:
     clusters = Clusters(1, 1.0, mode)
     fold(clusters, "a", "x", 0)
     fold(clusters, "b", "x", 1)  # centre 0.5, radius 1
@@ -130,7 +132,7 @@ def test_replace_within_a_cluster_stays_apart_from_what_remains(mode):
     assert balls(clusters) == {1: ("y", [1], 0.25)} | put_back
 
 
-def test_replace_takes_r0_limited_by_the_nearest_other_label():
+def test_replace_takes_r0_limited_by_the_nearest_other_label() -> None:
     clusters = Clusters(1, 1.0)
     fold(clusters, "a", "x", 0)
     fold(clusters, "b", "y", 1)
@@ -138,7 +140,7 @@ def test_replace_takes_r0_limited_by_the_nearest_other_label():
     assert balls(clusters) == {1: ("y", [1], 0.5), 2: ("z", [0], 0.5)}
 
 
-def test_a_key_on_a_bare_centre_of_another_label_scatters_that_cluster():
+def test_a_key_on_a_bare_centre_of_another_label_scatters_that_cluster() -> None:
     clusters = Clusters(1, 2.0)
     fold(clusters, "a", "x", -1)
     fold(clusters, "b", "x", 1)  # centre 0, no key there
@@ -147,7 +149,7 @@ def test_a_key_on_a_bare_centre_of_another_label_scatters_that_cluster():
     assert balls(clusters) == {1: ("y", [0], 0.5), 2: ("x", [-1], 0.5), 3: ("x", [1], 0.5)}
 
 
-def test_the_same_edit_again_takes_the_new_block_only():
+def test_the_same_edit_again_takes_the_new_block_only() -> None:
     clusters = Clusters(1, 1.0)
     fold(clusters, "a", "x", 4, block=1)
     fold(clusters, "b", "x", 5, block=1)
@@ -157,28 +159,28 @@ def test_the_same_edit_again_takes_the_new_block_only():
     assert homes(clusters) == {"a": (0, 9), "b": (0, 1)}
 
 
-def test_the_same_edit_in_another_wording_moves():
+def test_the_same_edit_in_another_wording_moves() -> None:
     clusters = Clusters(1, 1.0)
     fold(clusters, "a", "x", 4)
     assert fold(clusters, "a", "x", 9) == Step("a", "add", 1)
     assert balls(clusters) == {1: ("x", [9], 1)}
 
 
-def test_another_edit_with_the_same_key_and_label_joins():
+def test_another_edit_with_the_same_key_and_label_joins() -> None:
     clusters = Clusters(1, 1.0)
     fold(clusters, "a", "x", 4)
     assert fold(clusters, "b", "x", 4, block=2) == Step("b", "expand", 0)
     assert homes(clusters) == {"a": (0, 0), "b": (0, 2)}
 
 
-def pair(mode: str = "keep") -> Clusters:
+def pair(mode: Conflicts = "keep") -> Clusters:
     clusters = Clusters(1, 1.0, mode)
     fold(clusters, "a", "x", 0, block=1)
     fold(clusters, "b", "x", 1, block=2)
     return clusters
 
 
-def test_a_withdrawn_key_guards_its_place_and_goes_with_its_cluster():
+def test_a_withdrawn_key_guards_its_place_and_goes_with_its_cluster() -> None:
     clusters = pair()
     before = clusters.tables()[0]
     clusters.withdraw(["b", "b"])
@@ -191,14 +193,14 @@ def test_a_withdrawn_key_guards_its_place_and_goes_with_its_cluster():
     assert issubclass(UnknownEditError, KeyError)
 
 
-def test_nothing_is_withdrawn_when_one_id_is_unknown():
+def test_nothing_is_withdrawn_when_one_id_is_unknown() -> None:
     clusters = pair()
     with pytest.raises(KeyError):
         clusters.withdraw(["a", "c"])
     assert homes(clusters) == {"a": (0, 1), "b": (0, 2)}
 
 
-def test_a_withdrawn_key_does_not_shape_its_cluster():
+def test_a_withdrawn_key_does_not_shape_its_cluster() -> None:
     clusters = pair()
     clusters.withdraw(["a"])
     fold(clusters, "c", "x", 1.5)  # centre 1.25 of b and c; radius stays 1, so a (1.25 away) is outside
@@ -206,7 +208,7 @@ def test_a_withdrawn_key_does_not_shape_its_cluster():
     assert homes(clusters) == {"b": (0, 2), "c": (0, 0)}
 
 
-def test_a_withdrawn_edit_comes_back_to_its_place():
+def test_a_withdrawn_edit_comes_back_to_its_place() -> None:
     clusters = pair()
     before = clusters.tables()[0]
     clusters.withdraw(["b"])
@@ -225,13 +227,13 @@ def overshadowed() -> Clusters:
     return clusters
 
 
-def test_a_withdrawn_edit_that_comes_back_must_route_to_itself():
+def test_a_withdrawn_edit_that_comes_back_must_route_to_itself() -> None:
     clusters = overshadowed()
     assert fold(clusters, "b", "x", 2) == Step("b", "expand", 2, (), ("c", "d"))
     assert balls(clusters)[2] == ("x", [2], 0.15)
 
 
-def test_a_withdrawn_edit_whose_place_was_taken_takes_it_back():
+def test_a_withdrawn_edit_whose_place_was_taken_takes_it_back() -> None:
     clusters = overshadowed()
     assert fold(clusters, "e", "y", 2) == Step("e", "expand", 1)  # nearest is y's centre: the guard stays in x's
     assert homes(clusters)["b"] == (0, -1)
@@ -240,7 +242,7 @@ def test_a_withdrawn_edit_whose_place_was_taken_takes_it_back():
     assert homes(clusters)["b"] == (step.cluster, 0)
 
 
-def test_a_key_that_came_back_after_loading_can_be_stranded():
+def test_a_key_that_came_back_after_loading_can_be_stranded() -> None:
     clusters = Clusters(1, 1.0)
     for n in range(9):
         fold(clusters, f"a{n}", "x", 0)
@@ -253,7 +255,7 @@ def test_a_key_that_came_back_after_loading_can_be_stranded():
     assert "b" in fold(clusters, "d", "y", 1.6).evicted  # y's centre at 2.01: 0.9 from b, whose own is 1 away
 
 
-def test_equal_distances_go_to_the_oldest_whatever_rounding_says():
+def test_equal_distances_go_to_the_oldest_whatever_rounding_says() -> None:
     clusters = Clusters(1, 0.09)
     fold(clusters, "old", "x", 0.3)
     fold(clusters, "young", "x", 0.1)
@@ -262,7 +264,7 @@ def test_equal_distances_go_to_the_oldest_whatever_rounding_says():
     assert fold(clusters, "c", "x", 0.2) == Step("c", "expand", 0)
 
 
-def test_a_new_edit_replaces_a_guard():
+def test_a_new_edit_replaces_a_guard() -> None:
     clusters = pair()
     clusters.withdraw(["b"])
     clusters.drain(1)
@@ -271,14 +273,14 @@ def test_a_new_edit_replaces_a_guard():
     assert clusters.drain(2).gone_keys == ["b"]
 
 
-def test_two_edits_of_one_prompt_leave_no_guard_in_each_others_way():
+def test_two_edits_of_one_prompt_leave_no_guard_in_each_others_way() -> None:
     clusters = pair()
     fold(clusters, "c", "x", 1, block=3)
     clusters.withdraw(["c"])
     assert homes(clusters) == {"a": (0, 1), "b": (0, 2)}
 
 
-def test_reassign_changes_blocks_and_nothing_else():
+def test_reassign_changes_blocks_and_nothing_else() -> None:
     clusters = pair()
     clusters.drain(1)
     clusters.reassign(["a"], [5])
@@ -292,7 +294,7 @@ def test_reassign_changes_blocks_and_nothing_else():
     assert homes(clusters)["a"] == (0, 5)
 
 
-def test_cluster_ids_are_never_used_twice_even_after_loading():
+def test_cluster_ids_are_never_used_twice_even_after_loading() -> None:
     clusters = Clusters(1, 1.0)
     fold(clusters, "a", "x", 0)
     fold(clusters, "b", "x", 9)
@@ -315,23 +317,23 @@ def test_cluster_ids_are_never_used_twice_even_after_loading():
         ({"edit_ids": ["c", "a"]}, "is here with 'q'"),
     ],
 )
-def test_a_bad_call_changes_nothing(change, message):
+def test_a_bad_call_changes_nothing(change: dict[str, Any], message: str) -> None:
     clusters = Clusters(2, 1.0)
     fold(clusters, "a", "q", 8, 8)
     before = clusters.tables()
-    call = {"edit_ids": ["c", "d"], "labels": ["x", "x"], "keys": torch.zeros(2, 2), "blocks": [1, 1]}
+    call: dict[str, Any] = {"edit_ids": ["c", "d"], "labels": ["x", "x"], "keys": torch.zeros(2, 2), "blocks": [1, 1]}
     with pytest.raises(ValueError, match=message):
         clusters.fold(**call | change)
     assert all(a.equals(b, check_metadata=True) for a, b in zip(before, clusters.tables(), strict=True))
 
 
 @pytest.mark.parametrize("bad", [{"width": 0}, {"radius": 0.0}, {"radius": math.nan}, {"conflicts": "drop"}])
-def test_settings_are_checked(bad):
+def test_settings_are_checked(bad: dict[str, Any]) -> None:
     with pytest.raises(EditError, match="expected"):
         Clusters(**{"width": 2, "radius": 1.0} | bad)
 
 
-def test_tables_are_explained_and_survive_parquet():
+def test_tables_are_explained_and_survive_parquet() -> None:
     clusters, _ = crowd("keep")
     clusters.withdraw(["left"])
     stored = []
@@ -344,7 +346,7 @@ def test_tables_are_explained_and_survive_parquet():
     assert all(a.equals(b, check_metadata=True) for a, b in zip(loaded.tables(), clusters.tables(), strict=True))
 
 
-def test_tables_that_do_not_fit_are_refused():
+def test_tables_that_do_not_fit_are_refused() -> None:
     balls_table, keys_table = pair().tables()
     with pytest.raises(EditError, match=r"melo\.fold"):
         Clusters.from_tables(balls_table.replace_schema_metadata(None), keys_table)
@@ -359,7 +361,7 @@ def test_tables_that_do_not_fit_are_refused():
         Clusters.from_tables(balls_table.replace_schema_metadata(other), keys_table)
 
 
-def test_a_thousand_clusters_and_a_wide_batch_match_one_edit_at_a_time():
+def test_a_thousand_clusters_and_a_wide_batch_match_one_edit_at_a_time() -> None:
     """Beyond one block of bounds, with rows grown several times and slots used again."""
     draw = torch.Generator().manual_seed(3)
     keys = torch.randn(700, 16, generator=draw)

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.editing.clusters import Clusters, Step
+from pipeline.editing.fold import Conflicts
 from pipeline.editing.index.protocol import TOLERANCE, Delta
 from pipeline.editing.rows import distances
 from tests.editing.oracle import Oracle
@@ -30,6 +31,9 @@ class Fold:
 @dataclass(frozen=True)
 class Withdraw:
     edit: str
+
+
+Stream = tuple[int, float, list[Fold | Withdraw]]
 
 
 @st.composite
@@ -107,7 +111,7 @@ def contents(delta: Delta) -> tuple[dict, dict]:
 @pytest.mark.parametrize("mode", ["keep", "paper"])
 @MANY
 @given(stream=streams())
-def test_every_step_is_the_oracles(mode, stream):
+def test_every_step_is_the_oracles(mode: Conflicts, stream: Stream) -> None:
     width, radius, log = stream
     clusters, oracle = Clusters(width, radius, mode), Oracle(radius, mode)
     for entry in log:
@@ -122,7 +126,7 @@ def test_every_step_is_the_oracles(mode, stream):
 
 @MANY
 @given(stream=streams())
-def test_every_live_key_routes_to_itself(stream):
+def test_every_live_key_routes_to_itself(stream: Stream) -> None:
     width, radius, log = stream
     clusters = Clusters(width, radius)
     for entry in log:
@@ -132,7 +136,7 @@ def test_every_live_key_routes_to_itself(stream):
 
 @SOME
 @given(stream=streams())
-def test_keep_loses_no_edit(stream):
+def test_keep_loses_no_edit(stream: Stream) -> None:
     width, radius, log = stream
     clusters, expected = Clusters(width, radius), set()
     for entry in log:
@@ -149,7 +153,9 @@ def test_keep_loses_no_edit(stream):
 @pytest.mark.parametrize("width", [2, 33])
 @SOME
 @given(data=st.data(), seed=st.integers(0, 2**32 - 1))
-def test_cutting_the_stream_into_batches_changes_no_bit(mode, width, data, seed):
+def test_cutting_the_stream_into_batches_changes_no_bit(
+    mode: Conflicts, width: int, data: st.DataObject, seed: int
+) -> None:
     n = data.draw(st.integers(1, 40))
     draw = torch.Generator().manual_seed(seed)
     keys = torch.randn(n, width, generator=draw) * 3 + 20  # real numbers: rounding would show
@@ -169,7 +175,7 @@ def test_cutting_the_stream_into_batches_changes_no_bit(mode, width, data, seed)
 @pytest.mark.parametrize("mode", ["keep", "paper"])
 @SOME
 @given(stream=streams(), data=st.data())
-def test_saved_and_loaded_it_continues_the_same(mode, stream, data):
+def test_saved_and_loaded_it_continues_the_same(mode: Conflicts, stream: Stream, data: st.DataObject) -> None:
     width, radius, log = stream
     cut = data.draw(st.integers(0, len(log)))
     clusters = Clusters(width, radius, mode)
@@ -184,7 +190,7 @@ def test_saved_and_loaded_it_continues_the_same(mode, stream, data):
 @pytest.mark.parametrize("mode", ["keep", "paper"])
 @SOME
 @given(stream=streams(), data=st.data())
-def test_drained_deltas_add_up_to_everything(mode, stream, data):
+def test_drained_deltas_add_up_to_everything(mode: Conflicts, stream: Stream, data: st.DataObject) -> None:
     width, radius, log = stream
     clusters = Clusters(width, radius, mode)
     centres: dict = {}
@@ -204,7 +210,7 @@ def test_drained_deltas_add_up_to_everything(mode, stream, data):
 
 @SOME
 @given(stream=streams(), data=st.data())
-def test_withdrawing_leaves_every_other_edit_bit_identical(stream, data):
+def test_withdrawing_leaves_every_other_edit_bit_identical(stream: Stream, data: st.DataObject) -> None:
     width, radius, log = stream
     clusters = Clusters(width, radius)
     play(clusters, log)

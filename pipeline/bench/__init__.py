@@ -1,0 +1,1 @@
+"""Measurements of the editor: how fast it is, and how it compares."""
