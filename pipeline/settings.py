@@ -27,6 +27,7 @@ class EditingSettings(BaseModel):
     blocks_per_step: int = Field(8, gt=0, description="blocks trained side by side in one step at most")
     tokens_per_step: int = Field(8192, gt=0, description="tokens of one step at most, pads counted")
     scale: float = Field(1.0, gt=0, description="s in W x + s B A x, whatever the number of blocks")
+    init_std: float | None = Field(None, gt=0, description="A is drawn from N(0, init_std^2 / d_in), B is zero")
     margin: float = Field(0.3, ge=0, description="logits by which each target token must lead before a block stops")
     conflicts: Literal["keep", "paper"] = Field("keep", description="put evicted keys back, or drop them as the paper")
     seed: int = Field(0, ge=0, description="blocks are drawn from this seed and their own id")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before transformers is imported: no test reaches for the network
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is: tiny models gain nothing from threads that wait
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast

@@ -59,7 +59,7 @@ def measure_routing(sizes: Sequence[int], prompts: Sequence[int], rounds: int, s
     keys = torch.randn(max(sizes), WIDTH, generator=generator)  # [k, d]
     found: list[Routing] = []
     with tempfile.TemporaryDirectory(prefix="melo-bench-", ignore_cleanup_errors=True) as folder, threads(1):
-        homes = {"memory": open_index("memory", WIDTH), "edge": open_index("edge", WIDTH, path=f"{folder}/edge")}
+        homes = {"memory": open_index("memory", WIDTH), "edge": open_index(f"{folder}/edge", WIDTH)}
         try:
             filled = 0
             for size in sizes:

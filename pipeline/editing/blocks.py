@@ -72,11 +72,13 @@ class Blocks:
         """Appends blocks.
 
         Raises:
-            ValueError: an id that is already held; blocks are written once.
+            ValueError: an id that is already held, or comes twice; blocks are written once.
         """
-        held = [block for block in ids if block in self._slots]
-        if held:
-            raise ValueError(f"block {held[0]} exists already; blocks are written once, use a new id")
+        seen = set(self._slots)
+        for block in ids:
+            if block in seen:
+                raise ValueError(f"block {block} exists already; blocks are written once, use a new id")
+            seen.add(block)
         for name, (a, b) in self._weights.items():
             new_a, new_b = weights[name]
             self._weights[name] = (torch.cat([a, new_a.to(a)]), torch.cat([b, new_b.to(b)]))
@@ -127,8 +129,9 @@ class ActiveBlocks:
             x: [rows, t, i] its input.
             output: [rows, t, o] what the frozen module made of it.
         """
-        a_t, b_t = self.weights[name]
-        x = x.reshape(self.prompts, -1, x.shape[-1]).to(a_t.dtype)  # [prompts, t, i]
+        # A module may be wider than the rest of its backbone: T5's wo stays float32 in float16.
+        a_t, b_t = (weight.to(output.dtype) for weight in self.weights[name])
+        x = x.reshape(self.prompts, -1, x.shape[-1]).to(output.dtype)  # [prompts, t, i]
         base = output.reshape(self.prompts, -1, output.shape[-1])  # [prompts, t, o]
         if self.rows is None:
             return torch.baddbmm(base, torch.bmm(x, a_t), b_t).view_as(output)

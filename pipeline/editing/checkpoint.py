@@ -125,8 +125,8 @@ def read_manifest(directory: Path) -> Manifest:
         CheckpointError: there is none, it is of another format or version, or it was changed.
     """
     path = directory / MANIFEST
-    if not path.is_file():
-        raise CheckpointError(f"{directory} is not an edited model: expected a file {MANIFEST}, found none")
+    if path.is_symlink() or not path.is_file():
+        raise CheckpointError(f"{directory} is not an edited model: expected a plain file {MANIFEST}, found none")
     if path.stat().st_size > MANIFEST_BYTES:
         raise CheckpointError(f"{path} has {path.stat().st_size} bytes, more than any manifest of ours")
     try:
@@ -163,7 +163,7 @@ def read_tables(directory: Path, manifest: Manifest) -> dict[str, pa.Table]:
         content = _read(directory, name, manifest)
         try:
             tables[name] = pq.read_table(pa.BufferReader(content))
-        except pa.ArrowException as error:
+        except (pa.ArrowException, OSError) as error:  # a broken page is an OSError
             raise CheckpointError(f"{directory / name} is not Parquet: {error}") from error
     return tables
 
@@ -189,7 +189,10 @@ def read_blocks(directory: Path, manifest: Manifest, into: Blocks) -> None:
             found = f"{tensor.dtype} {list(tensor.shape)}"
             raise CheckpointError(f"{path}: {name} is {found}, expected {dtype} {list(shape)}")
     modules = [name.removesuffix(".A") for name in tensors if name.endswith(".A")]
-    into.add(tensors["blocks"].tolist(), {name: (tensors[f"{name}.A"], tensors[f"{name}.B"]) for name in modules})
+    try:
+        into.add(tensors["blocks"].tolist(), {name: (tensors[f"{name}.A"], tensors[f"{name}.B"]) for name in modules})
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from error
 
 
 def _tensors(blocks: Blocks) -> dict[str, torch.Tensor]:

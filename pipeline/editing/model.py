@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
-import uuid
-import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -23,10 +20,11 @@ from pipeline.editing.clusters import Clusters, Step
 from pipeline.editing.curriculum import Curriculum, Lesson, stack
 from pipeline.editing.edit import Edit, EditError, Outcome, Record, Route, edits_from_arrow
 from pipeline.editing.families import Recipe, resolve
-from pipeline.editing.index import Delta, Index, open_index
+from pipeline.editing.index import Delta, open_index
 from pipeline.editing.keys import KeyReader
 from pipeline.editing.loading import load_backbone
 from pipeline.editing.radius import PROBES, measured_radius
+from pipeline.editing.together import check_together
 from pipeline.editing.training import Trainer
 from pipeline.settings import EditingSettings, Settings, Task
 from schemas.manifest import BackboneEntry, FileEntry, Manifest
@@ -61,16 +59,24 @@ class EditedModel:
         self.version = 0
         self.records: dict[str, Record] = {}
         self.next_block = 0
-        self._lora = DynamicLora(backbone.model, recipe.block_modules, recipe.scale)
-        self._reader = KeyReader(backbone, recipe.key_layer)
-        self._reader.check_order(recipe.block_modules)
-        probes = self._reader.keys(backbone.tokenize_prompts(PROBES))
-        self.recipe = recipe if recipe.radius is not None else replace(recipe, radius=measured_radius(probes))
-        assert self.recipe.radius is not None
-        self.blocks = Blocks(self._lora.widths, recipe.partial_rank, backbone.device)
-        self.clusters = Clusters(probes.shape[1], self.recipe.radius, settings.conflicts)
-        self._pending: list[Delta] = []
-        self._index = self._open(index, probes.shape[1])
+        with ExitStack() as opened:  # what a failure below must not leave behind
+            self._lora = DynamicLora(backbone.model, recipe.block_modules, recipe.scale)
+            opened.callback(self._lora.detach)
+            self._reader = KeyReader(backbone, recipe.key_layer)
+            opened.callback(self._reader.detach)
+            self._reader.check_order(recipe.block_modules)
+            probes = self._reader.keys(backbone.tokenize_prompts(PROBES))
+            radius = measured_radius(probes) if recipe.radius is None else recipe.radius
+            self.recipe = replace(recipe, radius=radius)
+            self.blocks = Blocks(self._lora.widths, recipe.partial_rank, backbone.device)
+            self.clusters = Clusters(probes.shape[1], radius, settings.conflicts)
+            self._pending: list[Delta] = []
+            where = index or Settings().qdrant_url
+            self._index = open_index(where, self.clusters.width)
+            opened.callback(self._index.close)
+            if self._index.count() != (0, 0):  # its rows come from this model alone
+                raise ValueError(f"{where} holds an index already; choose a folder that is empty or not there yet")
+            self._opened = opened.pop_all()
 
     @classmethod
     def from_backbone(
@@ -261,41 +267,31 @@ class EditedModel:
             )
         tables = checkpoint.read_tables(folder, manifest)
         try:
-            recipe, settings = Recipe(**manifest.recipe), EditingSettings(**manifest.settings)
+            recipe = resolve(backbone.model, backbone.task, EditingSettings(**manifest.recipe))
+            settings = EditingSettings(**manifest.settings)
             clusters = Clusters.from_tables(tables[checkpoint.CLUSTERS], tables[checkpoint.KEYS])
-        except (EditError, TypeError, ValueError) as error:
+        except (ValueError, TypeError) as error:
             raise CheckpointError(f"{folder} does not hold together: {error}") from error
-        recipe = replace(recipe, block_modules=tuple(recipe.block_modules))
-        model = cls(backbone, recipe, settings, index)
-        if clusters.width != model.clusters.width:
-            raise CheckpointError(f"{folder} has keys of width {clusters.width}, expected {model.clusters.width}")
-        checkpoint.read_blocks(folder, manifest, model.blocks)
-        model.records = checkpoint.records_from_table(tables[checkpoint.RECORDS])
-        model.version, model.next_block, model.clusters = manifest.version, manifest.next_block, clusters
-        model._publish(clusters.everything(model.version))
+        with ExitStack() as opened:
+            model = opened.enter_context(closing(cls(backbone, recipe, settings, index)))
+            found = (clusters.width, clusters.radius, clusters.conflicts)
+            expected = (model.clusters.width, recipe.radius, settings.conflicts)
+            if found != expected or manifest.key_width != clusters.width:
+                raise CheckpointError(
+                    f"{folder} has clusters of width, radius and conflicts {found} and a manifest of width "
+                    f"{manifest.key_width}, expected {expected}: the files are not of one version"
+                )
+            checkpoint.read_blocks(folder, manifest, model.blocks)
+            model.records = checkpoint.records_from_table(tables[checkpoint.RECORDS])
+            check_together(manifest, tables, model.records, model.blocks.ids)
+            model.version, model.next_block, model.clusters = manifest.version, manifest.next_block, clusters
+            model._publish(clusters.everything(model.version))
+            opened.pop_all()
         return model
 
     def close(self) -> None:
         """Takes the hooks off the backbone and closes the index."""
-        self._lora.detach()
-        self._reader.detach()
-        self._index.close()
-
-    def _open(self, where: str | Path | None, width: int) -> Index:
-        """Opens the index's home, which must be empty: its rows come from this model alone."""
-        where = where or Settings().qdrant_url
-        if where is None:
-            folder = tempfile.TemporaryDirectory(prefix="melo-index-", ignore_cleanup_errors=True)
-            weakref.finalize(self, folder.cleanup)
-            where = Path(folder.name)
-        if str(where) == "memory" or str(where).startswith(("http://", "https://")):
-            index = open_index(str(where), width, collection=f"melo-{uuid.uuid4().hex}")
-        else:
-            index = open_index("edge", width, path=where)
-        if index.count() != (0, 0):
-            index.close()
-            raise ValueError(f"{where} holds an index already; choose a folder that is empty or not there yet")
-        return index
+        self._opened.close()
 
     def _manifest(self, files: dict[str, FileEntry]) -> Manifest:
         backbone = self.backbone

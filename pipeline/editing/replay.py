@@ -69,12 +69,18 @@ class Replay:
 
     A module may be called more than once in a pass (a shared embedding, say), so each keeps the list of its
     calls in order; calls inside a recorded parent don't happen in a replay and are not listed.
+
+    Args:
+        model: the backbone.
+        rows: of the batch. A tensor is taken for one row an edit when its first axis is as long, so no other
+            axis of the batch may be: see ``collate``.
     """
 
     def __init__(self, model: nn.Module, rows: int) -> None:
         self._model = model
         self._rows = rows
         self._calls: dict[nn.Module, list[Any]] = {}
+        self._batched: set[int] = set()  # ids of the recorded tensors that have the batch as their first axis
 
     @contextmanager
     def record(self) -> Iterator[None]:
@@ -113,6 +119,13 @@ class Replay:
             calls[module].append(output)
         self._calls = {m: outputs for m, outputs in calls.items() if any(o is not _LIVE for o in outputs)}
 
+        def look(tensor: torch.Tensor) -> torch.Tensor:
+            if tensor.dim() and tensor.shape[0] == self._rows:
+                self._batched.add(id(tensor))
+            return tensor
+
+        self._map(look)
+
     @contextmanager
     def play(self) -> Iterator[None]:
         """Within it a forward pass of the same batch returns the recorded outputs instead of computing them."""
@@ -128,16 +141,22 @@ class Replay:
             rows: [kept] int64 row numbers. Tensors whose first axis is not the batch (a position bias that
                 all rows share) stay whole.
         """
-        size = self._rows
+        kept: set[int] = set()
 
         def pick(tensor: torch.Tensor) -> torch.Tensor:
-            return tensor[rows] if tensor.dim() and tensor.shape[0] == size and size > 1 else tensor
+            if id(tensor) in self._batched:
+                tensor = tensor[rows]
+                kept.add(id(tensor))
+            return tensor
 
+        self._map(pick)
+        self._batched = kept
+
+    def _map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
         self._calls = {
-            module: [o if o is _LIVE else map_tensors(o, pick) for o in outputs]
+            module: [o if o is _LIVE else map_tensors(o, function) for o in outputs]
             for module, outputs in self._calls.items()
         }
-        self._rows = len(rows)
 
     @staticmethod
     def _player(forward: Callable[..., Any], outputs: Iterator[Any]) -> Callable[..., Any]:

@@ -110,8 +110,10 @@ def _state(clusters: pa.Table) -> dict[str, Any]:
             "`Clusters.tables` gave; Parquet keeps the metadata, but joining or rebuilding columns loses it"
         )
     state = json.loads(metadata[schema.STATE])
-    if state["format"] != schema.FORMAT:
+    if not isinstance(state, dict) or state.get("format") != schema.FORMAT:
         raise EditError(f"the clusters table is not of format {schema.FORMAT}; use the release that wrote it")
+    if missing := {"width", "radius", "conflicts", "next_cluster", "next_position", "departed"} - set(state):
+        raise EditError(f"the clusters table's state lacks {sorted(missing)}; load a saved table unchanged")
     return state
 
 

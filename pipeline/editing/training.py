@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import ModelOutput
 
@@ -51,6 +52,11 @@ class Batch:
     rows: torch.Tensor
     size: int
 
+    @property
+    def owners(self) -> torch.Tensor:
+        """[m] int64, the block of each position, by its place in the batch."""
+        return self.rows // self.size
+
     def keep(self, rows: torch.Tensor) -> None:
         """Drops all rows but these ([kept] int64, ascending)."""
         number = torch.full((int(self.rows.max()) + 1,), -1, device=rows.device)
@@ -80,22 +86,30 @@ def collate(backbone: Backbone, lessons: Sequence[Sequence[Lesson]], encoded: Mo
     lengths = torch.tensor([len(target) for target in targets], device=device)
     rows = torch.repeat_interleave(torch.arange(len(flat), device=device), lengths)
     if backbone.task == "causal":
-        ids, attention = backbone.pad([[*p, *t[:-1]] for p, t in zip(prompts, targets, strict=True)], side="right")
+        ids, attention = _not_square(backbone, [[*p, *t[:-1]] for p, t in zip(prompts, targets, strict=True)])
         starts = torch.tensor([len(prompt) - 1 for prompt in prompts], device=device)[:, None]
         places = torch.arange(ids.shape[1], device=device)[None]
         mask = (places >= starts) & (places < starts + lengths[:, None])
         return Batch({"input_ids": ids, "attention_mask": attention}, mask, wanted, rows, len(lessons[0]))
-    ids, attention = backbone.pad(prompts, side="right")
+    ids, attention = _not_square(backbone, prompts) if encoded is None else backbone.pad(prompts, side="right")
     inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": attention}
     if backbone.task == "classification":
         return Batch(inputs, None, wanted, rows, len(lessons[0]))
     start = backbone.model.config.decoder_start_token_id
-    decoder_ids, decoder_mask = backbone.pad([[start, *target[:-1]] for target in targets], side="right")
+    decoder_ids, decoder_mask = _not_square(backbone, [[start, *target[:-1]] for target in targets])
     inputs["decoder_input_ids"] = decoder_ids
     if encoded is not None:
         del inputs["input_ids"]
         inputs["encoder_outputs"] = encoded
     return Batch(inputs, decoder_mask.bool(), wanted, rows, len(lessons[0]))
+
+
+def _not_square(backbone: Backbone, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pads on the right, one column more when there are as many as rows: a replay tells the two apart by length."""
+    ids, mask = backbone.pad(rows, side="right")
+    if ids.shape[0] == ids.shape[1]:
+        ids, mask = F.pad(ids, (0, 1), value=backbone.pad_token_id), F.pad(mask, (0, 1))
+    return ids, mask
 
 
 @torch.no_grad()
@@ -106,7 +120,8 @@ def encode_frozen(backbone: Backbone, lora: DynamicLora, prompts: Sequence[Seque
     half the encoder's work would go to pads.
 
     Returns:
-        Hidden states [r, s, d], zero behind each prompt's end; None where there is no encoder or blocks sit in it.
+        Hidden states [r, s, d], of no meaning behind each prompt's end; None where there is no encoder or blocks
+        sit in it.
     """
     if backbone.task != "seq2seq":
         return None
@@ -180,7 +195,7 @@ class Trainer:
                 with replay.play() if step else replay.record():
                     output = backbone.model(**batch.inputs, **self._no_cache).logits  # [r, t, d]
                 hidden = batch.pick(output)  # [m, d]
-                losses, leads = readout.losses(hidden, batch.targets)
+                losses, leads = readout.losses(hidden, batch.targets, batch.owners)
                 finished = self._finished(readout, batch, hidden, leads, len(slots))
                 for slot in slots[finished].tolist():
                     steps[slot] = step
@@ -194,6 +209,7 @@ class Trainer:
                     kept = (~finished).nonzero().squeeze(1)
                     rows = (kept[:, None] * batch.size + torch.arange(batch.size, device=kept.device)).flatten()
                     optimiser.keep(kept)
+                    readout.keep(kept)
                     batch.keep(rows)
                     replay.keep(rows)
                     slots = slots[kept]
@@ -209,14 +225,14 @@ class Trainer:
         self, readout: Readout, batch: Batch, hidden: torch.Tensor, leads: torch.Tensor, blocks: int
     ) -> torch.Tensor:
         """[g] bool: blocks that lead everywhere, confirmed over the whole vocabulary where they seem to."""
-        owner = batch.rows // batch.size  # [m]
+        owners = batch.owners
         behind = torch.zeros(blocks, dtype=torch.long, device=leads.device)
-        seems = behind.index_add(0, owner, (leads <= self._margin).long()) == 0
+        seems = behind.index_add(0, owners, (leads <= self._margin).long()) == 0
         if not bool(seems.any()):
             return seems
-        asked = seems[owner]
-        exact = readout.leads(hidden.detach()[asked], batch.targets[asked], extend=True)
-        return seems & (behind.index_add(0, owner[asked], (exact <= self._margin).long()) == 0)
+        asked = seems[owners]
+        exact = readout.leads(hidden.detach()[asked], batch.targets[asked], extend=True, owners=owners[asked])
+        return seems & (behind.index_add(0, owners[asked], (exact <= self._margin).long()) == 0)
 
     def _examine(self, unit: Unit, weights: BlockWeights, encoded: ModelOutput | None) -> dict[str, str]:
         """Free generation on every prompt of the unit: edit id -> the answer, where it is not the target."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 from qdrant_client import QdrantClient, models
@@ -30,7 +32,8 @@ class ServerIndex(PointIndex):
 
     Args:
         url: the server's address, for instance ``http://localhost:6333``.
-        collection: name of the collection; made when it does not exist, else its content is kept.
+        collection: name of the collection; made when it does not exist, else its content is kept. None for a
+            new one under a name of its own, which ``close`` deletes.
         width: d, the width of keys and centres.
         client: speaks to the server in the place of one made for ``url``; closed by ``close``.
 
@@ -38,9 +41,10 @@ class ServerIndex(PointIndex):
         IndexHomeError: no server answers at the URL, it refuses, or the collection holds other vectors.
     """
 
-    def __init__(self, url: str, collection: str, width: int, client: QdrantClient | None = None) -> None:
+    def __init__(self, url: str, collection: str | None, width: int, client: QdrantClient | None = None) -> None:
         super().__init__(width)
-        self.url, self.collection = url, collection
+        self.url, self.collection = url, collection or f"melo-{uuid.uuid4().hex}"
+        self._passing = False
         # The check of versions asks the server before the first request, and only warns where none answers.
         self._client = client or QdrantClient(url=url, timeout=TIMEOUT, check_compatibility=False)
         try:
@@ -48,9 +52,14 @@ class ServerIndex(PointIndex):
         except IndexHomeError:
             self.close()
             raise
+        self._passing = collection is None
 
     def close(self) -> None:
         """Closes the connections; calling it twice is allowed."""
+        if self._passing:
+            self._passing = False
+            with suppress(IndexHomeError):  # a server that is gone took its collections along
+                self._ask(lambda: self._client.delete_collection(self.collection))
         self._client.close()
 
     def _ask(self, request: Callable[[], T]) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -16,10 +17,22 @@ from pipeline.editing.index.points import IndexHomeError
 
 def test_memory_and_edge(tmp_path: Path) -> None:
     assert isinstance(open_index("memory", 4), MemoryIndex)
-    for where in ("edge", None):
-        index = open_index(where, 4, tmp_path / str(where))
+    for where in (tmp_path / "a", str(tmp_path / "b")):
+        index = open_index(where, 4)
         assert isinstance(index, EdgeIndex)
+        assert index.path == Path(where)
         index.close()
+
+
+def test_an_index_without_a_place_goes_with_its_folder() -> None:
+    index = open_index(None, 4)
+    assert isinstance(index, EdgeIndex)
+    folder = index.path
+    assert any(folder.iterdir())
+    index.close()
+    del index
+    gc.collect()
+    assert not folder.exists()
 
 
 def test_a_url_asks_the_server_behind_it() -> None:
@@ -28,8 +41,6 @@ def test_a_url_asks_the_server_behind_it() -> None:
 
 
 def test_what_cannot_be_opened_is_refused() -> None:
-    with pytest.raises(ValueError, match="without a path"):
-        open_index("edge", 4)
     with pytest.raises(ValueError, match="'redis://x'"):
         open_index("redis://x", 4)
 

@@ -41,3 +41,17 @@ def test_a_foreign_collection_is_refused(client: QdrantClient) -> None:
     client.create_collection("melo", models.VectorParams(size=4, distance=models.Distance.EUCLID))
     with pytest.raises(IndexHomeError, match="something else"):
         ServerIndex("http://in-process", "melo", 4, client=client)
+
+
+def test_a_collection_of_its_own_goes_when_the_index_is_closed(
+    client: QdrantClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "close", lambda: None)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Payload indexes have no effect")
+        kept = ServerIndex("http://in-process", "melo", 4, client=client)
+        one, other = (ServerIndex("http://in-process", None, 4, client=client) for _ in range(2))
+    assert len({one.collection, other.collection, kept.collection}) == 3
+    for index in (one, one, kept):
+        index.close()
+    assert {found.name for found in client.get_collections().collections} == {other.collection, "melo"}

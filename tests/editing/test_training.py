@@ -1,0 +1,428 @@
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from transformers.modeling_outputs import BaseModelOutput
+
+from pipeline.editing import training
+from pipeline.editing.answering import free_answers, says
+from pipeline.editing.backbone import Backbone
+from pipeline.editing.blocks import BlockWeights, DynamicLora, initial_weights
+from pipeline.editing.curriculum import Lesson, TrainedUnit, Unit
+from pipeline.editing.edit import Edit
+from pipeline.editing.families import Recipe, resolve
+from pipeline.editing.loading import from_objects
+from pipeline.editing.model import EditedModel
+from pipeline.editing.readout import Readout
+from pipeline.editing.training import BETAS, Batch, BlockAdam, Trainer, collate, encode_frozen
+from pipeline.settings import EditingSettings
+from tests.editing.tiny import FAMILIES, LABELS, Family, task_of, tiny_backbone
+
+PROMPTS = [
+    "Who wrote it?",
+    "The capital is",
+    "My sister's favourite",
+    "When did it move?",
+    "The treaty was signed in",
+    "What is a novel series?",
+]
+TARGETS = ["Paris", "green wood", "1847", "my sister", "three ministers", "Aldershore"]
+MARGIN = 0.3
+
+
+class Case:
+    """A tiny backbone with hooks, a trainer, and six lessons."""
+
+    def __init__(self, family: Family, **settings: Any) -> None:
+        model, tokenizer = tiny_backbone(family)
+        self.backbone = from_objects(model, tokenizer, task_of(family), f"tiny-{family}")
+        self.recipe: Recipe = resolve(model, self.backbone.task, EditingSettings(**settings))
+        self.lora = DynamicLora(model, self.recipe.block_modules, self.recipe.scale)
+        self.trainer = Trainer(self.backbone, self.lora, self.recipe, seed=0, margin=MARGIN)
+        targets = [LABELS[i % 5] for i in range(6)] if self.backbone.task == "classification" else TARGETS
+        self.lessons = [
+            Lesson(str(i), tuple(prompt), tuple(target))
+            for i, (prompt, target) in enumerate(
+                zip(
+                    self.backbone.tokenize_prompts(PROMPTS),
+                    self.backbone.tokenize_targets(targets, PROMPTS),
+                    strict=True,
+                )
+            )
+        ]
+
+    def unit(self, iterations: int, first: int = 0) -> Unit:
+        """Three blocks of two lessons."""
+        lessons = tuple((self.lessons[i], self.lessons[i + 1]) for i in (0, 2, 4))
+        return Unit((first, first + 1, first + 2), lessons, iterations)
+
+
+def alone(unit: Unit, slot: int) -> Unit:
+    return replace(unit, blocks=unit.blocks[slot : slot + 1], lessons=unit.lessons[slot : slot + 1])
+
+
+def slot_of(weights: BlockWeights, slot: int) -> BlockWeights:
+    return {name: (a[slot : slot + 1], b[slot : slot + 1]) for name, (a, b) in weights.items()}
+
+
+def assert_close(one: BlockWeights, other: BlockWeights, atol: float) -> None:
+    for name in one:
+        for mine, theirs in zip(one[name], other[name], strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=0, atol=atol)
+
+
+def assert_equal(one: TrainedUnit, other: TrainedUnit) -> None:
+    assert_close(one.weights, other.weights, atol=0)
+    assert (one.steps, one.answers) == (other.steps, other.answers)
+
+
+# Side by side
+
+
+@pytest.mark.parametrize("family", ["bert", "t5", "gpt2", "llama"])
+def test_blocks_trained_side_by_side_are_the_blocks_trained_alone(family: Family) -> None:
+    case = Case(family)
+    unit = case.unit(iterations=3)
+    together = case.trainer.train(unit)
+    for slot in range(3):
+        single = case.trainer.train(alone(unit, slot))
+        assert single.steps == together.steps[slot : slot + 1]
+        assert_close(slot_of(together.weights, slot), single.weights, atol=5e-3)
+
+
+@pytest.mark.parametrize("family", ["t5", "gpt2", "llama"])
+def test_but_for_the_tokens_that_compete_blocks_share_nothing(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case(family)
+    size = case.backbone.model.get_output_embeddings().weight.shape[0]
+    monkeypatch.setattr(training, "Readout", functools.partial(Readout, competitors=size))
+    unit = case.unit(iterations=3)
+    together = case.trainer.train(unit)
+    for slot in range(3):
+        assert_close(slot_of(together.weights, slot), case.trainer.train(alone(unit, slot)).weights, atol=5e-3)
+
+
+@pytest.mark.parametrize("family", ["bert", "t5", "gpt2", "qwen3"])
+def test_a_unit_trains_to_the_same_bits_whenever_it_is_trained(family: Family) -> None:
+    case, again = Case(family), Case(family)
+    once = case.trainer.train(case.unit(5))
+    case.trainer.train(case.unit(2, first=7))  # what went before leaves nothing behind
+    torch.manual_seed(99)
+    assert_equal(case.trainer.train(case.unit(5)), once)
+    assert_equal(again.trainer.train(again.unit(5)), once)
+
+
+# When a block stops
+
+
+@pytest.mark.parametrize("family", ["bert", "t5", "gpt2", "llama"])
+def test_a_block_stops_when_it_leads_everywhere_and_is_not_moved_any_further(family: Family) -> None:
+    case = Case(family)
+    trained = case.trainer.train(case.unit(80))
+    assert len(set(trained.steps)) > 1
+    assert min(trained.steps) > 0
+    assert max(trained.steps) < 80
+    assert trained.answers == {}
+    leads = leads_of(case, trained)  # [blocks], over the whole vocabulary and by a pass without any replay
+    assert (leads > MARGIN - 1e-2).all()
+
+    cut = case.trainer.train(case.unit(min(trained.steps)))  # the first to stop had stopped by then
+    first = trained.steps.index(min(trained.steps))
+    assert cut.steps[first] == trained.steps[first]
+    assert_close(slot_of(cut.weights, first), slot_of(trained.weights, first), atol=0)
+
+
+@torch.no_grad()
+def leads_of(case: Case, trained: TrainedUnit) -> torch.Tensor:
+    batch = collate(case.backbone, trained.unit.lessons, None)
+    with case.lora.request():
+        case.lora.activate(trained.weights, None, len(trained.unit.blocks), torch.float32)
+        logits = batch.pick(case.backbone.model(**batch.inputs).logits)
+    wanted = logits.gather(1, batch.targets[:, None])[:, 0]
+    best_other = logits.scatter(1, batch.targets[:, None], float("-inf")).amax(1)
+    owner = batch.rows // batch.size
+    return torch.stack([(wanted - best_other)[owner == block].min() for block in range(len(trained.unit.blocks))])
+
+
+def test_what_is_learned_already_takes_no_step() -> None:
+    case = Case("bert")
+    trained = case.trainer.train(case.unit(80))
+    once_more = case.trainer.train(replace(case.unit(80), start=trained.weights))
+    assert once_more.steps == (0, 0, 0)
+    assert_close(once_more.weights, trained.weights, atol=0)
+
+
+def test_only_blocks_in_training_are_in_the_optimiser(monkeypatch: pytest.MonkeyPatch) -> None:
+    case, seen, rates = Case("llama", halve_every=8), list[int](), list[float]()
+
+    class Watched(BlockAdam):
+        def step(self, loss: torch.Tensor, rate: float) -> None:
+            held = {parameter.shape[0] for group in self._adam.param_groups for parameter in group["params"]}
+            assert held == {len(a) for a, _ in self.weights().values()}
+            assert self._adam.state.keys() <= set(self._adam.param_groups[0]["params"])
+            seen.append(held.pop())
+            rates.append(rate)
+            super().step(loss, rate)
+
+    monkeypatch.setattr(training, "BlockAdam", Watched)
+    steps = case.trainer.train(case.unit(80)).steps
+    # A block that is found to be learned at a step leaves after it, already stored.
+    assert seen == [sum(stop >= step for stop in steps) for step in range(max(steps))]
+    assert len(set(seen)) > 1
+    assert rates == [case.recipe.learning_rate * 0.5 ** (step // 8) for step in range(max(steps))]
+
+
+def test_iterations_are_an_upper_bound() -> None:
+    case = Case("gpt2", learning_rate=1e-6)
+    trained = case.trainer.train(case.unit(3))
+    assert trained.steps == (3, 3, 3)
+    assert set(trained.answers) == {lesson.edit_id for lesson in case.lessons}
+    bare = answers_of(case.backbone, case.lessons)
+    assert list(trained.answers.values()) == bare
+
+
+def answers_of(backbone: Backbone, lessons: list[Lesson]) -> list[str]:
+    longest = max(len(lesson.target) for lesson in lessons)
+    return [backbone.decode_answer(a) for a in free_answers(backbone, [lesson.prompt for lesson in lessons], longest)]
+
+
+def test_training_leaves_the_backbone_as_it_was() -> None:
+    case = Case("t5")
+    before = {name: vars(module).get("forward") for name, module in case.backbone.model.named_modules()}
+    state = {name: tensor.clone() for name, tensor in case.backbone.model.state_dict().items()}
+    answers = answers_of(case.backbone, case.lessons)
+    case.trainer.train(case.unit(4))
+    assert {name: vars(module).get("forward") for name, module in case.backbone.model.named_modules()} == before
+    assert all(torch.equal(state[name], tensor) for name, tensor in case.backbone.model.state_dict().items())
+    assert not any(parameter.requires_grad for parameter in case.backbone.model.parameters())
+    assert answers_of(case.backbone, case.lessons) == answers
+
+
+# The optimiser
+
+
+def quadratic(weights: BlockWeights, goals: BlockWeights) -> torch.Tensor:
+    return sum(
+        ((tensor - goal) ** 4).sum()
+        for name in weights
+        for tensor, goal in zip(weights[name], goals[name], strict=True)
+    )  # type: ignore[return-value]
+
+
+def test_blocks_that_stay_go_on_as_in_torchs_adam() -> None:
+    widths = {"up": (5, 4), "down": (4, 5)}
+    start = initial_weights(widths, [0, 1, 2], 2, 1.0, seed=0)
+    goals = {name: (a + 1, b - 1) for name, (a, b) in initial_weights(widths, [3, 4, 5], 2, 1.0, seed=1).items()}
+    kept = [0, 2]
+    mine = BlockAdam(start, 0.05, torch.device("cpu"))
+    theirs = {
+        name: (a[kept].clone().requires_grad_(), b[kept].clone().requires_grad_()) for name, (a, b) in start.items()
+    }
+    adam = torch.optim.Adam([tensor for pair in theirs.values() for tensor in pair], lr=0.05, betas=BETAS)
+    for step in range(6):
+        rate = 0.05 if step < 4 else 0.02
+        if step == 2:
+            mine.keep(torch.tensor(kept))
+        mine.step(quadratic(mine.weights(), goals if step < 2 else pick(goals, kept)), rate)
+        adam.param_groups[0]["lr"] = rate
+        adam.zero_grad()
+        quadratic(theirs, pick(goals, kept)).backward()
+        adam.step()
+    for name, pair in mine.weights().items():
+        for tensor, other, first in zip(pair, theirs[name], start[name], strict=True):
+            torch.testing.assert_close(tensor.detach(), other.detach())
+            assert not torch.allclose(tensor, first[kept], atol=0.1)
+
+
+def pick(weights: BlockWeights, kept: list[int]) -> BlockWeights:
+    return {name: (a[kept], b[kept]) for name, (a, b) in weights.items()}
+
+
+def test_the_optimiser_stores_its_blocks_and_spares_its_start() -> None:
+    widths = {"up": (5, 4)}
+    start = initial_weights(widths, [0, 1, 2], 2, 1.0, seed=0)
+    copy = pick(start, [0, 1, 2])
+    into = {name: (torch.zeros_like(a), torch.zeros_like(b)) for name, (a, b) in start.items()}
+    adam = BlockAdam(start, 0.05, torch.device("cpu"))
+    adam.step(quadratic(adam.weights(), pick(start, [1, 2, 0])), 0.05)
+    adam.keep(torch.tensor([1]))
+    adam.store(into, torch.tensor([2]))
+    assert_close(start, copy, atol=0)
+    assert torch.equal(into["up"][0][2], adam.weights()["up"][0].detach()[0])
+    assert not into["up"][0][:2].any()
+    assert not torch.equal(into["up"][0][2], start["up"][0][1])
+
+
+# Batches
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_batch_asks_for_every_target_token_given_those_before_it(family: Family) -> None:
+    case = Case(family)
+    batch = collate(case.backbone, [case.lessons[:3], case.lessons[3:]], None)
+    assert batch.size == 3
+    assert batch.targets.tolist() == [token for lesson in case.lessons for token in lesson.target]
+    assert batch.rows.tolist() == [row for row, lesson in enumerate(case.lessons) for _ in lesson.target]
+    with torch.no_grad():
+        together = batch.pick(case.backbone.model(**batch.inputs).logits)
+        for row, lesson in enumerate(case.lessons):
+            torch.testing.assert_close(
+                together[batch.rows == row], logits_of(case.backbone, lesson), rtol=1e-3, atol=1e-3
+            )
+
+
+def logits_of(backbone: Backbone, lesson: Lesson) -> torch.Tensor:
+    """What predicts the target's tokens, of one lesson by itself."""
+    prompt, target = list(lesson.prompt), list(lesson.target)
+    if backbone.task == "classification":
+        return backbone.model(torch.tensor([prompt])).logits
+    if backbone.task == "causal":
+        return backbone.model(torch.tensor([prompt + target])).logits[0, len(prompt) - 1 : -1]
+    start = backbone.model.config.decoder_start_token_id
+    decoder = torch.tensor([[start, *target[:-1]]])
+    return backbone.model(torch.tensor([prompt]), decoder_input_ids=decoder).logits[0]
+
+
+@pytest.mark.parametrize("family", ["bert", "t5", "gpt2"])
+def test_rows_that_are_kept_are_the_batch_of_their_lessons(family: Family) -> None:
+    case = Case(family)
+    whole = collate(case.backbone, [case.lessons[:2], case.lessons[2:4], case.lessons[4:]], None)
+    whole.keep(torch.tensor([2, 3]))
+    small: Batch = collate(case.backbone, [case.lessons[2:4]], None)
+    assert torch.equal(whole.targets, small.targets)
+    assert torch.equal(whole.rows, small.rows)
+    with torch.no_grad():
+        one, other = (b.pick(case.backbone.model(**b.inputs).logits) for b in (whole, small))
+    torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+
+
+def test_a_frozen_encoder_is_read_once() -> None:
+    case = Case("t5")
+    prompts = [lesson.prompt for lesson in case.lessons] * 8  # more than a pass holds
+    encoded = encode_frozen(case.backbone, case.lora, prompts)
+    assert isinstance(encoded, BaseModelOutput)
+    for prompt, hidden in zip(prompts, encoded.last_hidden_state, strict=True):
+        single = case.backbone.encode(torch.tensor([prompt]), torch.ones(1, len(prompt), dtype=torch.long))
+        torch.testing.assert_close(hidden[: len(prompt)], single[0], rtol=1e-3, atol=1e-3)
+
+
+def test_an_encoder_with_blocks_and_no_encoder_at_all_are_not_read_beforehand() -> None:
+    sides = ("encoder.block.3.layer.1.DenseReluDense.wo", "decoder.block.3.layer.2.DenseReluDense.wo")
+    for case in (Case("gpt2"), Case("bert"), Case("t5", key_layer="encoder.block.1", block_modules=sides)):
+        assert encode_frozen(case.backbone, case.lora, [case.lessons[0].prompt]) is None
+
+
+# Learned or not, as the edited model tells it
+
+
+def edited_model(family: Family, **settings: Any) -> EditedModel:
+    model, tokenizer = tiny_backbone(family)
+    backbone = from_objects(model, tokenizer, task_of(family), f"tiny-{family}")
+    return EditedModel.from_backbone(backbone, settings=EditingSettings(**settings), index="memory")
+
+
+def test_an_edit_that_cannot_be_learned_is_reported_and_leaves_no_trace() -> None:
+    edited = edited_model("gpt2", iterations=1, learning_rate=1e-6, edits_per_block=2)
+    edits = [Edit(prompt, target) for prompt, target in zip(PROMPTS[:3], TARGETS[:3], strict=True)]
+    before = edited.generate(PROMPTS, max_new_tokens=6)
+    outcomes = edited.edit(edits)
+    for edit, outcome in zip(edits, outcomes, strict=True):
+        assert (outcome.edit_id, outcome.learned) == (edit.edit_id, False)
+        assert (outcome.action, outcome.cluster, outcome.block) == (None, None, None)
+        assert outcome.steps == 1 + 2 + 2  # once, twice as long, and twice as long alone
+        record = edited.records[edit.edit_id]
+        assert (record.state, record.outcome) == ("failed", outcome)
+    prompts = edited.backbone.tokenize_prompts([edit.prompt for edit in edits])
+    longest = max(map(len, edited.backbone.tokenize_targets(TARGETS[:3], PROMPTS[:3])))
+    for outcome, answer in zip(outcomes, free_answers(edited.backbone, prompts, longest), strict=True):
+        said = edited.backbone.decode_answer(answer)
+        assert outcome.reason == f"not learned after 5 steps; the last answer was {said!r}"
+    clusters, keys = edited.clusters.tables()
+    assert (clusters.num_rows, keys.num_rows, len(edited.blocks)) == (0, 0, 0)
+    assert edited._index.count() == (0, 0)
+    assert all(route.block is None and route.cluster is None for route in edited.route(PROMPTS))
+    assert edited.generate(PROMPTS, max_new_tokens=6) == before
+
+
+def test_a_token_that_the_model_cannot_say_fails_its_edit_alone() -> None:
+    """Two output rows alike: the first of the two wins every tie, so the second is never said."""
+    model, tokenizer = tiny_backbone("llama")
+    lower, upper = sorted(tokenizer.convert_tokens_to_ids(["Z", "~"]))
+    with torch.no_grad():
+        model.lm_head.weight[upper] = model.lm_head.weight[lower]
+    backbone = from_objects(model, tokenizer, "causal", "tiny")
+    settings = EditingSettings(edits_per_block=3, iterations=20)
+    edited = EditedModel.from_backbone(backbone, settings=settings, index="memory")
+    fine = [Edit(prompt, target) for prompt, target in zip(PROMPTS[:2], ["Z", "green"], strict=True)]
+    mute = Edit(PROMPTS[2], "~")
+    if tokenizer.convert_tokens_to_ids("Z") == upper:
+        fine[0], mute = Edit(PROMPTS[0], "~"), Edit(PROMPTS[2], "Z")
+    good, other, bad = edited.edit([*fine, mute])
+    assert (good.learned, other.learned, bad.learned) == (True, True, False)
+    assert bad.steps == 20 + 40 + 40
+    assert bad.reason == f"not learned after 100 steps; the last answer was {fine[0].target!r}"
+    keys = edited.clusters.tables()[1]
+    assert keys["edit_id"].to_pylist() == [edit.edit_id for edit in fine]
+    assert set(edited.blocks.ids) == {good.block, other.block}
+    assert edited.generate([edit.prompt for edit in fine]) == [edit.target for edit in fine]
+    assert edited.route([mute.prompt])[0].block is None
+
+
+@pytest.mark.parametrize("family", ["t5", "t5-gated"])
+def test_blocks_on_both_sides_of_a_t5_learn_as_in_the_paper(family: Family) -> None:
+    """The paper's shape: keys from a wo of the encoder, blocks of rank 2 on the wo of later layers, both sides."""
+    edited = edited_model(
+        family,
+        key_layer="encoder.block.1.layer.1.DenseReluDense.wo",
+        block_modules=[
+            f"{side}.block.{block}.layer.{layer}.DenseReluDense.wo"
+            for block in (2, 3)
+            for side, layer in (("encoder", 1), ("decoder", 2))
+        ],
+        partial_rank=2,
+        iterations=60,
+        edits_per_block=2,
+    )
+    edits = [Edit(prompt, target) for prompt, target in zip(PROMPTS[:4], TARGETS[:4], strict=True)]
+    outside = "The observatory was founded in the year"
+    before = edited.generate(outside)
+    outcomes = edited.edit(edits)
+    assert all(outcome.learned for outcome in outcomes), outcomes
+    assert edited.generate([edit.prompt for edit in edits]) == [edit.target for edit in edits]
+    assert edited.route([outside])[0].block is None
+    assert edited.generate(outside) == before
+    assert edited.blocks.parameters == len(edited.blocks) * 4 * 2 * (32 + 64)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_learns(family: Family) -> None:
+    edited = edited_model(family, edits_per_block=3, iterations=60)
+    targets = [LABELS[4 - i] for i in range(4)] if task_of(family) == "classification" else TARGETS[:4]
+    edits = [Edit(prompt, target) for prompt, target in zip(PROMPTS, targets, strict=False)]
+    outcomes = edited.edit(edits)
+    assert all(outcome.learned for outcome in outcomes), outcomes
+    assert edited.generate([edit.prompt for edit in edits]) == targets
+
+
+def test_bfloat16_backbones_learn() -> None:
+    model, tokenizer = tiny_backbone("llama")
+    backbone = from_objects(model.bfloat16(), tokenizer, "causal", "tiny")
+    edited = EditedModel.from_backbone(backbone, settings=EditingSettings(iterations=60), index="memory")
+    edits = [Edit(prompt, target) for prompt, target in zip(PROMPTS[:3], TARGETS[:3], strict=True)]
+    assert all(outcome.learned for outcome in edited.edit(edits))
+    assert [edited.generate(edit.prompt) for edit in edits] == [edit.target for edit in edits]
+
+
+def test_what_an_answer_may_differ_in() -> None:
+    backbone = Case("gpt2").backbone
+    (target,) = backbone.tokenize_targets(["green wood"])
+    letters = [token for letter in " green wood" for token in backbone.tokenizer(letter)["input_ids"]]
+    assert letters != target[:-1]
+    assert says(backbone, target, target)
+    assert says(backbone, [*letters, backbone.end_token], target)  # the same text in other tokens
+    assert not says(backbone, letters, target)  # it has no end
+    assert not says(backbone, [*target[:-1], *target], target)
+    assert not says(backbone, [], target)
