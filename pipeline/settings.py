@@ -24,7 +24,7 @@ class EditingSettings(BaseModel):
     learning_rate: float | None = Field(None, gt=0, description="Adam's rate at the start")
     halve_every: int | None = Field(None, gt=0, description="steps after which the rate is halved, again and again")
     edits_per_block: int | None = Field(None, gt=0, description="edits that one block learns")
-    blocks_per_step: int = Field(8, gt=0, description="blocks trained side by side in one step at most")
+    blocks_per_step: int = Field(4, gt=0, description="blocks trained side by side in one step at most")
     tokens_per_step: int = Field(8192, gt=0, description="tokens of one step at most, pads counted")
     scale: float = Field(1.0, gt=0, description="s in W x + s B A x, whatever the number of blocks")
     init_std: float | None = Field(None, gt=0, description="A is drawn from N(0, init_std^2 / d_in), B is zero")

@@ -38,8 +38,7 @@ def free_answers(
         do_sample=False,
         num_beams=1,
         max_new_tokens=longest + SLACK,
-        pad_token_id=backbone.pad_token_id,
-        eos_token_id=sorted(backbone.end_tokens),
+        **backbone.generation_defaults,
     )
     first = ids.shape[1] if backbone.task == "causal" else 1
     return [_until_end(answer, backbone.end_tokens) for answer in sequences[:, first:].tolist()]

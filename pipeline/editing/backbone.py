@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -129,6 +129,21 @@ class Backbone:
         slack = UNTRAINED * row.norm()
         near = ((rows[:, :8].float() - row[:8]).norm(dim=1) <= slack).nonzero().flatten()  # tells nearly all apart
         return int(((rows[near].float() - row).norm(dim=1) <= slack).sum()) == 1
+
+    @cached_property
+    def generation_defaults(self) -> dict[str, Any]:
+        """What ``generate`` has to be told of ends and pads: only what the model's generation config has otherwise.
+
+        Each argument makes transformers copy and check that config again, in every call.
+        """
+        config = self.model.generation_config
+        ends = sorted(self.end_tokens)
+        wanted: dict[str, Any] = {}
+        if sorted(self._generation_ends) != ends:
+            wanted["eos_token_id"] = ends
+        if config is None or config.pad_token_id != self.pad_token_id:
+            wanted["pad_token_id"] = self.pad_token_id
+        return wanted
 
     @property
     def _generation_ends(self) -> list[int]:

@@ -389,8 +389,7 @@ class EditedModel:
         with self._routed(mask), torch.no_grad():
             if self.backbone.task == "classification":
                 return self.backbone.model(input_ids=ids, attention_mask=mask, **arguments).logits
-            arguments.setdefault("pad_token_id", self.backbone.pad_token_id)
-            arguments.setdefault("eos_token_id", sorted(self.backbone.end_tokens))
+            arguments = self.backbone.generation_defaults | arguments
             return self.backbone.model.generate(input_ids=ids, attention_mask=mask, **arguments)
 
     @contextmanager

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from pipeline.editing.replay import forward_replaced
 
-CHUNK = 512
+CHUNK = 128
 """Positions whose full logits are held at once."""
 
 

@@ -164,6 +164,10 @@ class Bounds:
         """
         return self._scan(probe, squares, 0.0, limit)
 
+    def least_reach(self) -> float:
+        """A squared distance that every scope reaches: rows that near to a query are among those of ``scopes``."""
+        return -float(self._sketch[-1, : self.count].max()) * (1 - 2 * self._slack)
+
     def lowest(self, probe: Probe) -> torch.Tensor:
         """For each query the row with the lowest bound, [b] int64: a good first guess of the nearest one."""
         best = torch.full((len(probe.squares),), math.inf)

@@ -2,8 +2,9 @@
 
 Two tables hold the rows, one of centres and one of keys. A query is routed in four steps, each for a whole
 batch: scopes that the bounds cannot rule out are measured; where one holds the query, centres that the bounds
-cannot prove farther are measured too and the nearest decides (Eq. 9); queries for which the bounds rule out
-too little are compared with every centre in one product; last comes the nearest key of the cluster.
+cannot prove farther are measured too, unless their scopes would hold it as well and so were measured already,
+and the nearest decides (Eq. 9); queries for which the bounds rule out too little are compared with every centre
+in one product; last comes the nearest key of the cluster.
 
 Every distance that decides is a float64 sum of squared differences of the float32 vectors, so a route depends
 neither on the batch nor on the path that found it, and ties go to the smaller id.
@@ -140,10 +141,11 @@ class MemoryIndex:
         if not self._centres.ids or not len(places):
             return routes
         rows, squares = self._nearest(queries[places], outside)  # [n], [n]
-        for i, row, square in zip(places.tolist(), rows.tolist(), squares.tolist(), strict=True):
+        radii = self._centres.facts[rows].tolist()  # row -1 is any row: it is passed over
+        for i, row, square, radius in zip(places.tolist(), rows, squares, radii, strict=True):
             if row < 0:
                 continue
-            cluster, distance, radius = self._centres.ids[row], math.sqrt(square), float(self._centres.facts[row])
+            cluster, distance = self._centres.ids[row], math.sqrt(square)
             if distance > radius * (1 + TOLERANCE):
                 routes[i] = Route(None, cluster, distance, radius) if outside else Route()
                 continue
@@ -168,18 +170,20 @@ class MemoryIndex:
                 if not members:
                     self._members.pop(cluster, None)
 
-    def _nearest(self, queries: torch.Tensor, outside: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        """Nearest centre of each query: rows [b] int64 and squared distances [b] float64.
+    def _nearest(self, queries: torch.Tensor, outside: bool) -> tuple[list[int], list[float]]:
+        """Nearest centre of each query: b rows and b squared distances.
 
         Row -1 stands for a query that no scope can hold, unless ``outside`` asks for those too.
         """
         crowd = max(len(self._centres.ids) // 16, LEAST_CROWD)  # beyond it one product with all centres is faster
         probe = self._bounds.probe(queries)
-        rows = torch.full((len(queries),), -1)
+        rows = [-1] * len(queries)
         best = torch.full((len(queries),), math.inf, dtype=torch.float64)
 
         pairs = self._bounds.scopes(probe, crowd)
         which, candidates, crowded = pairs.queries, pairs.rows, pairs.crowded
+        if not (len(which) or outside or crowded.any()):
+            return rows, best.tolist()
         if len(which):
             squares = self._squares(queries, which, candidates)
             reached = squares.sqrt() <= self._centres.facts[candidates].double() * (1 + TOLERANCE)
@@ -188,32 +192,44 @@ class MemoryIndex:
             guesses = self._bounds.lowest(probe[lost])
             best[lost] = self._squares(queries, lost, guesses)
 
-        some = (best.isfinite() & ~crowded).nonzero()[:, 0]
+        settled = best <= self._bounds.least_reach()
+        if len(which) and settled.any():  # whatever centre is as near holds the query too, so it is among these
+            known = settled[which]
+            self._decide(which[known], candidates[known], squares[known], rows, best)
+        some = (best.isfinite() & ~crowded & ~settled).nonzero()[:, 0]
         if len(some):
             pairs = self._bounds.within(probe[some], best[some], crowd)
             crowded[some[pairs.crowded]] = True
-            self._decide(queries, some[pairs.queries], pairs.rows, rows, best)
+            which = some[pairs.queries]
+            self._decide(which, pairs.rows, self._squares(queries, which, pairs.rows), rows, best)
         full = crowded.nonzero()[:, 0]
         if len(full):
             which, candidates = self._scan_all(queries[full])
-            self._decide(queries, full[which], candidates, rows, best)
-        return rows, best
+            self._decide(full[which], candidates, self._squares(queries, full[which], candidates), rows, best)
+        return rows, best.tolist()
 
     def _decide(
         self,
-        queries: torch.Tensor,
         which: torch.Tensor,
         candidates: torch.Tensor,
-        rows: torch.Tensor,
+        squares: torch.Tensor,
+        rows: list[int],
         best: torch.Tensor,
     ) -> None:
-        """Writes the nearest candidate of each query into ``rows`` and ``best``; the smaller cluster id wins ties."""
-        squares = self._squares(queries, which, candidates)  # [n]
+        """Writes the nearest candidate of each query into ``rows`` and ``best``; the smaller cluster id wins ties.
+
+        Args:
+            which: [n] int64, queries.
+            candidates: [n] int64, a row for each.
+            squares: [n] float64, how far they are apart, squared.
+            rows: b rows, written.
+            best: [b] float64, written.
+        """
         best[which] = math.inf  # a guess from another batch stood here, and no sum promises the same last bit
         best.scatter_reduce_(0, which, squares, "amin")
         least = squares == best[which]
         for i, row in zip(which[least].tolist(), candidates[least].tolist(), strict=True):
-            if rows[i] < 0 or self._centres.ids[row] < self._centres.ids[int(rows[i])]:
+            if rows[i] < 0 or self._centres.ids[row] < self._centres.ids[rows[i]]:
                 rows[i] = row
 
     def _squares(self, queries: torch.Tensor, which: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
