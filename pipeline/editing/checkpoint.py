@@ -15,8 +15,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -28,8 +27,6 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from pipeline.editing.blocks import Blocks
-from pipeline.editing.edit import Edit, Outcome, Record
-from schemas.edits import EDITS
 from schemas.manifest import FileEntry, Manifest
 
 MANIFEST = "manifest.json"
@@ -41,43 +38,6 @@ MANIFEST_BYTES = 4 << 20
 
 class CheckpointError(ValueError):
     """A folder that is not a whole, unchanged edited model, or one that cannot be written."""
-
-
-def records_to_table(records: Iterable[Record]) -> pa.Table:
-    """Records in order -> a table of schema ``EDITS``."""
-    rows = []
-    for record in records:
-        edit, outcome = record.edit, record.outcome
-        row = asdict(edit) | asdict(outcome) | {"state": record.state, "version": record.version}
-        rows.append({name: list(v) if isinstance(v := row[name], tuple) else v for name in EDITS.names})
-    return pa.Table.from_pylist(rows, schema=EDITS)
-
-
-def records_from_table(table: pa.Table) -> dict[str, Record]:
-    """A table of schema ``EDITS`` -> records by edit id, in order.
-
-    Raises:
-        CheckpointError: other columns, or an id that is not the hash of its prompt and target.
-    """
-    if not table.schema.equals(EDITS):
-        raise CheckpointError(f"{RECORDS} has columns {table.schema.names}, expected {EDITS.names}")
-    records = {}
-    for row in table.to_pylist():
-        edit = Edit(row["prompt"], row["target"], tuple(row["rephrases"]), tuple(row["locality"]), row["subject"])
-        if edit.edit_id != row["edit_id"]:
-            raise CheckpointError(f"{RECORDS}: id {row['edit_id']!r} does not belong to prompt {row['prompt']!r}")
-        outcome = Outcome(
-            row["edit_id"],
-            row["action"],
-            row["cluster"],
-            row["block"],
-            row["steps"],
-            row["learned"],
-            row["reason"],
-            tuple(row["replaced"]),
-        )
-        records[edit.edit_id] = Record(edit, outcome, row["state"], row["version"])
-    return records
 
 
 def write_folder(

@@ -107,23 +107,6 @@ class Clusters:
             else:
                 self._rows.revise(key, WITHDRAWN)
 
-    def reassign(self, edit_ids: Sequence[str], blocks: Sequence[int]) -> None:
-        """Gives live edits other blocks.
-
-        Raises:
-            EditError: as many blocks as ids were expected, all 0 or more; nothing has changed then.
-            UnknownEditError: an id without a live key (``fold`` it again); nothing has changed then.
-        """
-        if len(edit_ids) != len(blocks) or any(block < 0 for block in blocks):
-            raise EditError(
-                f"{len(edit_ids)} edits and the blocks {list(blocks)} came, expected one block >= 0 for each"
-            )
-        for edit_id in edit_ids:
-            if edit_id not in self._rows.keys or not self._rows.keys[edit_id].live:
-                raise UnknownEditError(f"edit {edit_id!r} has no live key, so no block can answer it; fold it in again")
-        for edit_id, block in zip(edit_ids, blocks, strict=True):
-            self._rows.revise(self._rows.keys[edit_id], block)
-
     def key(self, edit_id: str) -> Tensor:
         """The key [d] float32 of an edit that has one, withdrawn or not.
 

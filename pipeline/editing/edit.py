@@ -82,27 +82,6 @@ class Outcome:
     replaced: tuple[str, ...] = ()
 
 
-State = Literal["live", "failed", "replaced", "undone", "evicted"]
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One line of a model's memory: an edit and what it came to.
-
-    Attributes:
-        edit: the edit.
-        outcome: what became of it when it was made.
-        state: ``live`` while a key leads to its block; ``failed`` when it was never learned; ``replaced`` by a
-            later edit of the same prompt; ``undone`` on request; ``evicted`` by a conflict in paper mode.
-        version: version of the model that last changed this line.
-    """
-
-    edit: Edit
-    outcome: Outcome
-    state: State
-    version: int
-
-
 def edits_from_arrow(table: pa.Table | pa.RecordBatch) -> list[Edit]:
     """Reads edits from the columns ``prompt`` and ``target`` and, where they are there, the other fields of Edit.
 

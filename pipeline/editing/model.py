@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import torch
@@ -18,19 +18,18 @@ from pipeline.editing.check import check_edits
 from pipeline.editing.checkpoint import CheckpointError
 from pipeline.editing.clusters import Clusters, Step
 from pipeline.editing.curriculum import Curriculum, Lesson, stack
-from pipeline.editing.edit import Edit, EditError, Outcome, Record, Route, edits_from_arrow
+from pipeline.editing.edit import Edit, EditError, Outcome, Route, edits_from_arrow
 from pipeline.editing.families import Recipe, resolve
 from pipeline.editing.index import Delta, open_index
 from pipeline.editing.keys import KeyReader
 from pipeline.editing.loading import load_backbone
 from pipeline.editing.radius import PROBES, measured_radius
+from pipeline.editing.records import Record, Records
+from pipeline.editing.routed import RoutedBackbone
 from pipeline.editing.together import check_together
 from pipeline.editing.training import Trainer
 from pipeline.settings import EditingSettings, Settings, Task
 from schemas.manifest import BackboneEntry, FileEntry, Manifest
-
-ANSWER_TOKENS = 64
-"""New tokens at most where strings come in and nobody said how many."""
 
 
 class EditedModel:
@@ -57,7 +56,7 @@ class EditedModel:
         self.backbone = backbone
         self.settings = settings
         self.version = 0
-        self.records: dict[str, Record] = {}
+        self.records = Records()
         self.next_block = 0
         with ExitStack() as opened:  # what a failure below must not leave behind
             self._lora = DynamicLora(backbone.model, recipe.block_modules, recipe.scale)
@@ -76,6 +75,7 @@ class EditedModel:
             opened.callback(self._index.close)
             if self._index.count() != (0, 0):  # its rows come from this model alone
                 raise ValueError(f"{where} holds an index already; choose a folder that is empty or not there yet")
+            self._routed = RoutedBackbone(backbone, self._lora, self._reader, self.blocks, self._index)
             self._opened = opened.pop_all()
 
     @classmethod
@@ -128,7 +128,7 @@ class EditedModel:
         if isinstance(edits, pa.Table | pa.RecordBatch):
             edits = edits_from_arrow(edits)
         check_edits(self.backbone, edits)
-        known = {i for i, record in self.records.items() if record.state == "live"}
+        known = self.records.live()
         new = [edit for edit in edits if edit.edit_id not in known]
         if new:
             prompts = self.backbone.tokenize_prompts([edit.prompt for edit in new])
@@ -171,31 +171,13 @@ class EditedModel:
         inputs = input_ids if inputs is None else inputs
         if inputs is None:
             raise ValueError("nothing to answer: pass prompts or token ids")
-        if isinstance(inputs, torch.Tensor):
-            ids = inputs.to(self.backbone.device)
-            mask = self.backbone.infer_mask(ids) if attention_mask is None else attention_mask.to(ids.device)
-            return self._answer(*self.backbone.aligned(ids, mask), arguments)
-        prompts = [inputs] if isinstance(inputs, str) else list(inputs)
-        if not prompts:
-            return []
-        ids, mask = self.backbone.pad(self.backbone.tokenize_prompts(prompts), side=self.backbone.padding_side)
-        if not arguments.keys() & {"max_new_tokens", "max_length", "generation_config"}:
-            arguments["max_new_tokens"] = ANSWER_TOKENS
-        output = self._answer(ids, mask, arguments)
-        if self.backbone.task == "classification":
-            answers = [self.backbone.labels[label] for label in output.argmax(-1).tolist()]
-        else:
-            sequences = output if isinstance(output, torch.Tensor) else output.sequences
-            first = ids.shape[1] if self.backbone.task == "causal" else 0
-            answers = [self.backbone.decode_answer(row) for row in sequences[:, first:].tolist()]
-        return answers[0] if isinstance(inputs, str) and len(answers) == 1 else answers
+        self._publish()
+        return self._routed.generate(inputs, attention_mask, arguments)
 
     def route(self, prompts: Sequence[str]) -> list[Route]:
         """Where each prompt goes, and which cluster is nearest where it goes nowhere."""
-        if not prompts:
-            return []
         self._publish()
-        return self._index.route(self._reader.keys(self.backbone.tokenize_prompts(list(prompts))), outside=True)
+        return self._routed.route(prompts)
 
     def undo(self, edit_ids: Sequence[str]) -> None:
         """Takes edits back: their prompts get the backbone's answers, everything else stays bit for bit.
@@ -213,7 +195,7 @@ class EditedModel:
         self.version += 1
         self.clusters.withdraw(list(edit_ids))
         for edit_id in edit_ids:
-            self._mark(edit_id, "undone")
+            self.records.mark(edit_id, "undone", self.version)
         self._drop_dead_blocks()
         self._publish(self.clusters.drain(self.version))
 
@@ -230,7 +212,7 @@ class EditedModel:
         tables = {
             checkpoint.CLUSTERS: clusters,
             checkpoint.KEYS: keys,
-            checkpoint.RECORDS: checkpoint.records_to_table(self.records.values()),
+            checkpoint.RECORDS: self.records.to_table(),
         }
         return checkpoint.write_folder(Path(directory), self.blocks, tables, self._manifest).digest
 
@@ -270,6 +252,7 @@ class EditedModel:
             recipe = resolve(backbone.model, backbone.task, EditingSettings(**manifest.recipe))
             settings = EditingSettings(**manifest.settings)
             clusters = Clusters.from_tables(tables[checkpoint.CLUSTERS], tables[checkpoint.KEYS])
+            records = Records.from_table(tables[checkpoint.RECORDS])
         except (ValueError, TypeError) as error:
             raise CheckpointError(f"{folder} does not hold together: {error}") from error
         with ExitStack() as opened:
@@ -282,9 +265,9 @@ class EditedModel:
                     f"{manifest.key_width}, expected {expected}: the files are not of one version"
                 )
             checkpoint.read_blocks(folder, manifest, model.blocks)
-            model.records = checkpoint.records_from_table(tables[checkpoint.RECORDS])
-            check_together(manifest, tables, model.records, model.blocks.ids)
-            model.version, model.next_block, model.clusters = manifest.version, manifest.next_block, clusters
+            check_together(manifest, tables, records, model.blocks.ids)
+            model.version, model.next_block = manifest.version, manifest.next_block
+            model.clusters, model.records = clusters, records
             model._publish(clusters.everything(model.version))
             opened.pop_all()
         return model
@@ -311,7 +294,7 @@ class EditedModel:
         Rounding differs between batches, most of all in bfloat16, and the same prompt with a new label is told
         from a neighbour by its distance being zero.
         """
-        held = {r.edit.prompt: i for i, r in self.records.items() if r.state == "live"}
+        held = {record.edit.prompt: edit_id for edit_id, record in self.records.live().items()}
         known = {edit.prompt: self.clusters.key(held[edit.prompt]) for edit in edits if edit.prompt in held}
         unread = {edit.prompt: tokens for edit, tokens in zip(edits, prompts, strict=True) if edit.prompt not in known}
         known |= dict(zip(unread, self._reader.keys(list(unread.values())), strict=True))
@@ -353,10 +336,10 @@ class EditedModel:
             self.records[edit.edit_id] = Record(edit, outcome, "live" if outcome.learned else "failed", self.version)
         for step in steps:
             for gone in step.replaced:
-                self._mark(gone, "replaced")
+                self.records.mark(gone, "replaced", self.version)
             if self.settings.conflicts == "paper":
                 for gone in step.evicted:
-                    self._mark(gone, "evicted")
+                    self.records.mark(gone, "evicted", self.version)
         self._check_routes([step.edit_id for step in steps])
         self._drop_dead_blocks()
         self._publish(self.clusters.drain(self.version))
@@ -370,11 +353,8 @@ class EditedModel:
                 outcome = replace(record.outcome, learned=False, reason=reason)
                 self.records[edit_id] = replace(record, outcome=outcome)
 
-    def _mark(self, edit_id: str, state: Literal["replaced", "undone", "evicted"]) -> None:
-        self.records[edit_id] = replace(self.records[edit_id], state=state, version=self.version)
-
     def _drop_dead_blocks(self) -> None:
-        alive = {record.outcome.block for record in self.records.values() if record.state == "live"}
+        alive = self.records.blocks()
         self.blocks.drop([block for block in self.blocks.ids if block not in alive])
 
     def _publish(self, delta: Delta | None = None) -> None:
@@ -384,29 +364,6 @@ class EditedModel:
         while self._pending:
             self._index.apply(self._pending[0])
             self._pending.pop(0)
-
-    def _answer(self, ids: torch.Tensor, mask: torch.Tensor, arguments: dict[str, Any]) -> Any:
-        with self._routed(mask), torch.no_grad():
-            if self.backbone.task == "classification":
-                return self.backbone.model(input_ids=ids, attention_mask=mask, **arguments).logits
-            arguments = self.backbone.generation_defaults | arguments
-            return self.backbone.model.generate(input_ids=ids, attention_mask=mask, **arguments)
-
-    @contextmanager
-    def _routed(self, mask: torch.Tensor) -> Iterator[None]:
-        """Routes the request in the middle of its first forward pass, between the key layer and the blocks."""
-        self._publish()
-
-        def activate(keys: torch.Tensor) -> None:
-            chosen = [route.block for route in self._index.route(keys.cpu())]
-            rows = [row for row, block in enumerate(chosen) if block is not None]
-            if rows:
-                weights = self.blocks.gather([block for block in chosen if block is not None])
-                where = None if len(rows) == len(chosen) else torch.tensor(rows, device=mask.device)
-                self._lora.activate(weights, where, len(chosen), self.backbone.dtype)
-
-        with self._lora.request(), self._reader.reading(mask, activate):
-            yield
 
 
 def _outcome(edit: Edit, taught: Curriculum, step: Step | None) -> Outcome:

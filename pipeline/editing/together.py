@@ -6,19 +6,18 @@ which are not there, or edits that no key leads to, would answer wrongly long af
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 
 from pipeline.editing.checkpoint import CLUSTERS, KEYS, RECORDS, CheckpointError
-from pipeline.editing.edit import Record
+from pipeline.editing.records import Records
 from pipeline.editing.rows import WITHDRAWN
 from schemas.manifest import Manifest
 
 
-def check_together(
-    manifest: Manifest, tables: Mapping[str, pa.Table], records: Mapping[str, Record], blocks: Sequence[int]
-) -> None:
+def check_together(manifest: Manifest, tables: Mapping[str, pa.Table], records: Records, blocks: Sequence[int]) -> None:
     """Makes sure that every live edit has its key, its cluster and its block, and that nothing is left over.
 
     Args:
@@ -33,7 +32,7 @@ def check_together(
     keys = tables[KEYS].select(["edit_id", "cluster", "block"]).to_pylist()
     labels = dict(zip(*(tables[CLUSTERS][name].to_pylist() for name in ("cluster", "label")), strict=True))
     answers = {key["edit_id"]: key["block"] for key in keys if key["block"] != WITHDRAWN}
-    live = {edit_id: record.outcome.block for edit_id, record in records.items() if record.state == "live"}
+    live = {edit_id: record.outcome.block for edit_id, record in records.live().items()}
 
     _same(f"live edits of {RECORDS}", live, f"live keys of {KEYS}", answers)
     _same("blocks", blocks, f"blocks of {KEYS}", answers.values())
@@ -59,8 +58,8 @@ def check_together(
         raise CheckpointError(f"{RECORDS}: edit {late[0]!r} is later than the manifest's version {manifest.version}")
 
 
-def _same(one: str, ids: object, other: str, others: object) -> None:
-    left, right = set(ids), set(others)  # type: ignore[call-overload]
+def _same(one: str, ids: Iterable[Any], other: str, others: Iterable[Any]) -> None:
+    left, right = set(ids), set(others)
     if left != right:
         raise CheckpointError(
             f"the {one} and the {other} differ: {sorted(left - right)[:3]} only in the former, "

@@ -15,36 +15,18 @@ import pytest
 import torch
 
 from pipeline.editing.edit import Edit, EditError
-from pipeline.editing.loading import from_objects
 from pipeline.editing.model import EditedModel
-from pipeline.settings import EditingSettings
-from tests.editing.tiny import LABELS, POSITIONS, Family, task_of, tiny_backbone
+from tests.editing.edited import EDITED, SETTINGS, new_model
+from tests.editing.tiny import LABELS, POSITIONS, Family, task_of
 
-FAMILIES: tuple[Family, ...] = ("t5", "gpt2", "llama", "bert")
 KNOWN = ("What is the capital of France?", "The treaty was signed in the spring of")
 OUTSIDE = "How tall is the highest mountain?"
-# The defaults teach a random model of 32 dimensions too, two edits to a block and not ten.
-SETTINGS = EditingSettings(edits_per_block=2)
 
 Unchanged = Callable[[EditedModel], AbstractContextManager[None]]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Handing work of this size to a pool of threads costs more than doing it."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def answer_of(family: Family, i: int = 0) -> str:
     return LABELS[i] if task_of(family) == "classification" else ("Paris", "1847")[i]
-
-
-def new_model(family: Family) -> EditedModel:
-    backbone = from_objects(*tiny_backbone(family), task_of(family), f"tiny-{family}")
-    return EditedModel.from_backbone(backbone, index="memory", settings=SETTINGS)
 
 
 @cache
@@ -161,7 +143,7 @@ def test_what_is_no_edit(item: Any, kind: str, unchanged: Unchanged) -> None:
     refuse(taught("gpt2"), edits, "Item 1", kind, "expected an Edit", unchanged=unchanged)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EDITED)
 def test_one_bad_edit_among_good_ones_refuses_the_call(family: Family, unchanged: Unchanged) -> None:
     good = [Edit(f"Who wrote the novel {i}?", answer_of(family)) for i in range(3)]
     bad = Edit("What is the capital of the province?", " ")
@@ -170,7 +152,7 @@ def test_one_bad_edit_among_good_ones_refuses_the_call(family: Family, unchanged
     assert not {edit.edit_id for edit in good} & set(model.records)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EDITED)
 def test_a_refused_call_can_be_made_right(family: Family, unchanged: Unchanged) -> None:
     model = new_model(family)
     prompt = "Who wrote the first novel in the series?"
@@ -209,7 +191,7 @@ def poisoned(model: EditedModel, number: float, longest_only: bool) -> Iterator[
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EDITED)
 def test_a_key_that_is_no_number(family: Family, number: float, unchanged: Unchanged) -> None:
     model = taught(family)
     short, long = "He plays the", "When did the old museum move to its new building?"
@@ -220,7 +202,7 @@ def test_a_key_that_is_no_number(family: Family, number: float, unchanged: Uncha
     assert edits[1].edit_id not in str(caught.value)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EDITED)
 def test_a_prompt_whose_key_is_no_number_goes_to_the_backbone(family: Family) -> None:
     model = taught(family)
     with poisoned(model, float("nan"), longest_only=False):

@@ -22,10 +22,12 @@ from safetensors.torch import load_file, save_file
 from pipeline.editing import checkpoint
 from pipeline.editing.backbone import Backbone
 from pipeline.editing.checkpoint import BLOCKS, CLUSTERS, KEYS, MANIFEST, RECORDS, TABLES, CheckpointError
-from pipeline.editing.edit import Edit
+from pipeline.editing.edit import Edit, EditError
 from pipeline.editing.loading import from_objects
 from pipeline.editing.model import EditedModel
+from pipeline.editing.records import Records
 from pipeline.settings import EditingSettings
+from schemas.edits import EDITS
 from schemas.manifest import Manifest
 from tests.editing.tiny import LABELS, Family, task_of, tiny_backbone
 
@@ -168,13 +170,13 @@ def test_the_index_can_live_on_disk(saved: Path, bert: Backbone, tmp_path: Path)
 
 def test_records_are_rows_of_the_schema(saved: Path, bert: Backbone) -> None:
     table = pq.read_table(saved / RECORDS)
-    assert table.schema.equals(checkpoint.EDITS)
-    assert all(field.metadata[b"doc"] == checkpoint.EDITS.field(field.name).metadata[b"doc"] for field in table.schema)
-    records = checkpoint.records_from_table(table)
-    assert checkpoint.records_to_table(records.values()).equals(table)
+    assert table.schema.equals(EDITS)
+    assert all(field.metadata[b"doc"] == EDITS.field(field.name).metadata[b"doc"] for field in table.schema)
+    records = Records.from_table(table)
+    assert records.to_table().equals(table)
     assert table["edit_id"].to_pylist() == [record.edit.edit_id for record in records.values()]
-    with pytest.raises(CheckpointError, match="expected"):
-        checkpoint.records_from_table(table.drop_columns(["state"]))
+    with pytest.raises(EditError, match="expected"):
+        Records.from_table(table.drop_columns(["state"]))
 
 
 # What was spoilt on its way

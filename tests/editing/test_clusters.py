@@ -280,20 +280,6 @@ def test_two_edits_of_one_prompt_leave_no_guard_in_each_others_way() -> None:
     assert homes(clusters) == {"a": (0, 1), "b": (0, 2)}
 
 
-def test_reassign_changes_blocks_and_nothing_else() -> None:
-    clusters = pair()
-    clusters.drain(1)
-    clusters.reassign(["a"], [5])
-    delta = clusters.drain(2)
-    assert (delta.edit_ids, delta.key_blocks.tolist(), len(delta.cluster_ids)) == (["a"], [5], 0)
-    clusters.withdraw(["b"])
-    with pytest.raises(UnknownEditError, match="edit 'b' has no live key"):
-        clusters.reassign(["a", "b"], [6, 6])
-    with pytest.raises(EditError, match="one block >= 0"):
-        clusters.reassign(["a"], [-1])
-    assert homes(clusters)["a"] == (0, 5)
-
-
 def test_cluster_ids_are_never_used_twice_even_after_loading() -> None:
     clusters = Clusters(1, 1.0)
     fold(clusters, "a", "x", 0)

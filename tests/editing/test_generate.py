@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -16,12 +15,10 @@ from transformers.generation import LogitsProcessor
 
 from pipeline.editing.backbone import Backbone
 from pipeline.editing.edit import Edit
-from pipeline.editing.loading import from_objects
 from pipeline.editing.model import EditedModel
-from pipeline.settings import EditingSettings
-from tests.editing.tiny import END, LABELS, PAD, Family, task_of, tiny_backbone
+from tests.editing.edited import EDITED, SETTINGS, teach, tiny
+from tests.editing.tiny import END, LABELS, PAD, Family, task_of
 
-FAMILIES: tuple[Family, ...] = ("t5", "gpt2", "llama", "bert")
 GENERATORS: tuple[Family, ...] = ("t5", "gpt2", "llama")
 CAUSAL: tuple[Family, ...] = ("gpt2", "llama", "qwen3")
 FACTS = {
@@ -34,23 +31,7 @@ OUTSIDE = ("How tall is the highest mountain?", "She studied chemistry at the Un
 FIRST, SECOND, THIRD, FOURTH = FACTS
 MIXED = (OUTSIDE[0], FIRST, FOURTH, OUTSIDE[2], OUTSIDE[1], THIRD, FIRST)
 ODD = [0, 3, 4]  # the rows of MIXED that no edit is about
-# The defaults teach a random model of 32 dimensions too, two edits to a block and not ten. The margin is wider than
-# the default: it makes an answer greedy decoding's, and beams look for the likeliest one as a whole.
-SETTINGS = EditingSettings(edits_per_block=2, margin=3.0)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Handing work of this size to a pool of threads costs more than doing it."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def tiny(family: Family, seed: int = 0, dtype: torch.dtype = torch.float32) -> Backbone:
-    model, tokenizer = tiny_backbone(family, seed)
-    return from_objects(model.to(dtype), tokenizer, task_of(family), f"tiny-{family}")
+MARGIN = 3.0  # the default makes an answer greedy decoding's, and beams look for the likeliest one as a whole
 
 
 def facts_of(family: Family) -> dict[str, str]:
@@ -58,9 +39,9 @@ def facts_of(family: Family) -> dict[str, str]:
 
 
 def edited(backbone: Backbone, facts: dict[str, str], index: str | Path = "memory") -> EditedModel:
-    model = EditedModel.from_backbone(backbone, index=index, settings=SETTINGS)
-    outcomes = model.edit([Edit(prompt, target) for prompt, target in facts.items()])
-    assert [outcome.reason for outcome in outcomes if not outcome.learned] == []
+    settings = SETTINGS.model_copy(update={"margin": MARGIN})
+    model = EditedModel.from_backbone(backbone, index=index, settings=settings)
+    teach(model, [Edit(prompt, target) for prompt, target in facts.items()])
     return model
 
 
@@ -109,14 +90,14 @@ def decoded(model: EditedModel, ids: torch.Tensor, sequences: torch.Tensor) -> l
 # Strings and tensors
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EDITED)
 def test_strings_in_strings_out(family: Family) -> None:
     model = taught(family)
     assert model.generate(list(MIXED), **short(family)) == expected(family, MIXED)
     assert model.generate(MIXED, **short(family)) == expected(family, MIXED)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EDITED)
 def test_one_string_in_one_string_out(family: Family) -> None:
     for prompt in (SECOND, OUTSIDE[0]):
         assert taught(family).generate(prompt, **short(family)) == expected(family, [prompt])[0]
@@ -145,7 +126,7 @@ def test_tensors_in_tensors_out(family: Family) -> None:
         assert torch.equal(output[:, : ids.shape[1]], ids)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EDITED)
 def test_transformers_names_for_the_tensors(family: Family) -> None:
     model = taught(family)
     ids, mask = tensors(model.backbone, MIXED)
@@ -155,7 +136,7 @@ def test_transformers_names_for_the_tensors(family: Family) -> None:
     assert torch.equal(model.generate(**batch, **short(family)), positional)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EDITED)
 def test_a_missing_attention_mask_is_inferred(family: Family) -> None:
     model = taught(family)
     ids, mask = tensors(model.backbone, MIXED)
@@ -260,7 +241,7 @@ def test_a_callers_own_end_and_logits_processor(family: Family) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EDITED)
 def test_unedited_rows_of_a_mixed_batch_are_the_backbones_bit_for_bit(family: Family, dtype: torch.dtype) -> None:
     model, backbone = taught(family, dtype), plain(family, dtype)
     assert [row for row, route in enumerate(model.route(MIXED)) if route.block is None] == ODD
@@ -283,7 +264,7 @@ def test_unedited_rows_of_a_mixed_batch_are_the_backbones_bit_for_bit(family: Fa
         assert not any(torch.equal(ours[row], theirs[row]) for row in even)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EDITED)
 def test_edited_answers_are_right_in_every_mix(family: Family) -> None:
     model = taught(family)
     right = dict(zip([*FACTS, *OUTSIDE], expected(family, [*FACTS, *OUTSIDE]), strict=True))
@@ -318,7 +299,7 @@ def test_edited_answers_are_right_with_beams_and_any_padding(family: Family, bea
 # Several models, several threads
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EDITED)
 def test_two_models_on_two_backbones_do_not_see_each_other(family: Family) -> None:
     facts = facts_of(family)
     turned = dict(zip(facts, reversed(facts.values()), strict=True))
@@ -331,7 +312,7 @@ def test_two_models_on_two_backbones_do_not_see_each_other(family: Family) -> No
     assert len(other.blocks) == 0
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EDITED)
 def test_two_models_on_one_backbone_do_not_see_each_other(family: Family) -> None:
     facts = facts_of(family)
     turned = dict(zip(facts, reversed(facts.values()), strict=True))
@@ -429,7 +410,7 @@ def test_a_request_within_a_request(family: Family) -> None:
 # Undo
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EDITED)
 def test_undone_edits_get_the_backbones_answer_and_the_others_keep_theirs(family: Family) -> None:
     facts = facts_of(family)
     model = edited(tiny(family), facts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -10,37 +9,18 @@ import pytest
 import torch
 
 from pipeline.editing.backbone import Backbone
-from pipeline.editing.edit import Edit, Outcome, Route
+from pipeline.editing.edit import Edit, Route
 from pipeline.editing.fold import COINCIDENT
-from pipeline.editing.loading import from_objects
 from pipeline.editing.model import EditedModel
-from pipeline.settings import EditingSettings
-from tests.editing.tiny import LABELS, Family, task_of, tiny_backbone
+from tests.editing.edited import EDITED, new_model, teach
+from tests.editing.tiny import LABELS, Family, task_of
 
-FAMILIES: tuple[Family, ...] = ("t5", "gpt2", "llama", "bert")
 GENERATORS: tuple[Family, ...] = ("t5", "gpt2", "llama")
 SHORT, LONG = (
     "He plays the",
     "When did the old museum of the northern province move to its new building in the capital?",
 )
 WORDS = ("Paris", "green", "museum", "spring", "novel")
-# The defaults teach a random model of 32 dimensions too, two edits to a block and not ten.
-SETTINGS = EditingSettings(edits_per_block=2)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Handing work of this size to a pool of threads costs more than doing it."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def new_model(family: Family, dtype: torch.dtype = torch.float32, **settings: Any) -> EditedModel:
-    model, tokenizer = tiny_backbone(family)
-    backbone = from_objects(model.to(dtype), tokenizer, task_of(family), f"tiny-{family}")
-    return EditedModel.from_backbone(backbone, index="memory", settings=SETTINGS.model_copy(update=settings))
 
 
 def answer_of(family: Family, i: int) -> str:
@@ -57,12 +37,6 @@ def many_edits(family: Family, n: int) -> list[Edit]:
         for b in subjects
     )
     return [Edit(prompt, answer_of(family, i)) for i, prompt in zip(range(n), prompts, strict=False)]
-
-
-def teach(model: EditedModel, edits: list[Edit]) -> list[Outcome]:
-    outcomes = model.edit(edits)
-    assert [outcome.reason for outcome in outcomes if not outcome.learned] == []
-    return outcomes
 
 
 @cache
@@ -100,7 +74,7 @@ def logits(model: EditedModel, prompts: list[str]) -> torch.Tensor:
 # The key of a padded row was a pad's
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EDITED)
 def test_the_key_of_a_padded_row_is_not_a_pads(family: Family) -> None:
     model = taught(family)
     rows = model.backbone.tokenize_prompts([SHORT, LONG])
@@ -124,7 +98,7 @@ def test_a_padded_prompt_finds_its_edit(family: Family, side: Any) -> None:
 # The answer was part of the key
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EDITED)
 def test_the_answer_is_not_part_of_the_key(family: Family) -> None:
     keys = []
     for target in (answer_of(family, 0), answer_of(family, 1)):
@@ -190,7 +164,7 @@ def test_the_route_is_searched_once_a_request(
     ],
     ids=["one call", "two calls", "the paper's way", "bfloat16"],
 )
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EDITED)
 def test_the_same_prompt_with_a_new_label_gets_the_new_answer(
     family: Family, conflicts: str, at_once: bool, dtype: torch.dtype
 ) -> None:
@@ -214,7 +188,7 @@ def test_the_same_prompt_with_a_new_label_gets_the_new_answer(
 # A batch beyond the capacity learned nothing
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EDITED)
 def test_there_is_no_capacity_to_run_out_of(family: Family) -> None:
     model = new_model(family)
     assert (len(model.blocks), model.blocks.parameters) == (0, 0)
@@ -230,7 +204,7 @@ def test_there_is_no_capacity_to_run_out_of(family: Family) -> None:
 # Adding blocks changed old edits
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EDITED)
 def test_adding_blocks_leaves_old_edits_as_they_are(family: Family) -> None:
     model = new_model(family)
     edits = many_edits(family, 13)

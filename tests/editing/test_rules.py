@@ -7,7 +7,6 @@ import os
 import pickle
 import random
 from ast import literal_eval
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -20,17 +19,16 @@ from pipeline.editing.backbone import Backbone
 from pipeline.editing.blocks import DynamicLora
 from pipeline.editing.checkpoint import BLOCKS, KEYS, MANIFEST, CheckpointError
 from pipeline.editing.curriculum import Curriculum, Lesson
-from pipeline.editing.edit import Edit, Outcome, Record, Route
+from pipeline.editing.edit import Edit, Route
 from pipeline.editing.fold import COINCIDENT
 from pipeline.editing.index import Delta
-from pipeline.editing.loading import from_objects
 from pipeline.editing.model import EditedModel
+from pipeline.editing.records import Record
 from pipeline.editing.training import Trainer
-from pipeline.settings import EditingSettings
 from schemas.manifest import FileEntry, Manifest
-from tests.editing.tiny import LABELS, Family, task_of, tiny_backbone
+from tests.editing.edited import EDITED, SETTINGS, new_model, teach, tiny
+from tests.editing.tiny import LABELS, Family, task_of
 
-FAMILIES: tuple[Family, ...] = ("t5", "gpt2", "llama", "bert")
 FACTS = (
     ("Who wrote the first novel in the series?", "Paris", "sport"),
     ("The capital of the northern province is", "green", "food"),
@@ -46,40 +44,10 @@ MORE = (
 )
 OUTSIDE = ["How tall is the highest mountain?", "She studied chemistry at the University of", "Why?"]
 HUGE = 1e4  # a radius that takes every prompt in
-# The defaults teach a random model of 32 dimensions too, two edits to a block and not ten.
-SETTINGS = EditingSettings(edits_per_block=2)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Handing work of this size to a pool of threads costs more than doing it."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def tiny(family: Family, seed: int = 0, dtype: torch.dtype = torch.float32) -> Backbone:
-    model, tokenizer = tiny_backbone(family, seed)
-    return from_objects(model.to(dtype), tokenizer, task_of(family), f"tiny-{family}")
 
 
 def edits_of(family: Family, facts: tuple[tuple[str, str, str], ...] = FACTS) -> list[Edit]:
     return [Edit(prompt, label if task_of(family) == "classification" else target) for prompt, target, label in facts]
-
-
-def new_model(
-    family: Family, dtype: torch.dtype = torch.float32, index: Any = "memory", **settings: Any
-) -> EditedModel:
-    return EditedModel.from_backbone(
-        tiny(family, dtype=dtype), index=index, settings=SETTINGS.model_copy(update=settings)
-    )
-
-
-def teach(model: EditedModel, edits: list[Edit]) -> list[Outcome]:
-    outcomes = model.edit(edits)
-    assert [outcome.reason for outcome in outcomes if not outcome.learned] == []
-    return outcomes
 
 
 @cache
@@ -167,7 +135,7 @@ def keys_table(model: EditedModel) -> dict[str, list[float]]:
 # 1. A key depends on its prompt alone
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EDITED)
 def test_rule_1_a_key_depends_on_its_prompt_alone_in_training_and_in_every_batch(family: Family) -> None:
     model = taught(family)
     edits = edits_of(family)
@@ -182,7 +150,7 @@ def test_rule_1_a_key_depends_on_its_prompt_alone_in_training_and_in_every_batch
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EDITED)
 def test_rule_1_a_key_depends_on_its_prompt_alone_with_any_padding(
     family: Family, side: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,7 +184,7 @@ def test_rule_1_a_key_depends_on_its_prompt_alone_however_the_answer_is_found(
     assert_same_keys(seen[0], expected)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EDITED)
 def test_rule_1_a_key_depends_on_its_prompt_alone_and_not_on_the_target(family: Family) -> None:
     prompt = FACTS[0][0]
     targets = ("sport", "food") if task_of(family) == "classification" else ("Paris", "the old museum in the spring")
@@ -282,7 +250,7 @@ def test_rule_2_a_request_leaves_nothing_behind_even_when_it_fails() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EDITED)
 def test_rule_3_outside_every_scope_the_output_is_the_backbones_bit_for_bit(family: Family, dtype: torch.dtype) -> None:
     model = taught(family, dtype)
     assert [route.block for route in model.route(OUTSIDE)] == [None] * len(OUTSIDE)
@@ -303,7 +271,7 @@ def test_rule_3_outside_every_scope_beams_and_samples_are_the_backbones_bit_for_
     assert same_bits(*found)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EDITED)
 def test_rule_3_a_model_without_edits_and_a_closed_one_are_the_backbone(family: Family) -> None:
     model = new_model(family)
     prompts = [prompt for prompt, _, _ in FACTS]
@@ -315,7 +283,7 @@ def test_rule_3_a_model_without_edits_and_a_closed_one_are_the_backbone(family: 
     assert not any(module._forward_hooks for module in model.backbone.model.modules())
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EDITED)
 def test_rule_3_editing_leaves_the_backbones_weights_alone(family: Family) -> None:
     before, after = plain(family).model.state_dict(), taught(family).backbone.model.state_dict()
     assert before.keys() == after.keys()
@@ -326,7 +294,7 @@ def test_rule_3_editing_leaves_the_backbones_weights_alone(family: Family) -> No
 # 4. Growing never changes what exists
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EDITED)
 def test_rule_4_growing_never_changes_what_exists(family: Family) -> None:
     model = new_model(family)
     old, new = edits_of(family)[:4], edits_of(family)[4:] + edits_of(family, MORE)
@@ -375,7 +343,7 @@ def test_rule_5_equal_labels_share_a_cluster() -> None:
 
 
 @pytest.mark.parametrize("radius", [HUGE, None], ids=["all near", "all apart"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EDITED)
 def test_rule_5_edits_of_one_batch_see_each_other(family: Family, radius: float | None) -> None:
     edits = edits_of(family)
     at_once, in_turn = new_model(family, radius=radius), new_model(family, radius=radius)
@@ -393,7 +361,7 @@ def test_rule_5_edits_of_one_batch_see_each_other(family: Family, radius: float 
 # 6. The index is a fold over the edit log and every block can be trained alone
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EDITED)
 def test_rule_6_the_same_edits_give_the_same_digest(family: Family, tmp_path: Path) -> None:
     digests = set()
     for name in ("one", "two"):
@@ -472,7 +440,7 @@ def test_rule_6_a_unit_that_is_trained_again_after_a_crash_gives_the_same_bits()
 
 
 @pytest.mark.parametrize("at_once", [True, False], ids=["one call", "a call each"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EDITED)
 def test_rule_7_nothing_is_lost_in_conflicts(family: Family, at_once: bool) -> None:
     model = new_model(family, radius=HUGE)
     edits = edits_of(family) + edits_of(family, MORE)
@@ -500,7 +468,7 @@ def test_rule_7_what_the_paper_drops_is_reported(family: Family, at_once: bool) 
     assert answers(model, claimed) == wanted(model, claimed)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EDITED)
 def test_rule_7_an_edit_that_is_not_learned_is_recorded_with_its_reason(family: Family) -> None:
     model = new_model(family, iterations=1, learning_rate=1e-9)
     edits = [edit for edit in edits_of(family) if answers(model, [edit]) != wanted(model, [edit])]
@@ -559,7 +527,7 @@ def test_rule_7_a_superseded_edit_is_named() -> None:
 # 8. Versions are immutable and verified
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EDITED)
 def test_rule_8_a_version_is_immutable_and_comes_back_bit_for_bit(family: Family, tmp_path: Path) -> None:
     model = taught(family)
     digest = model.save(tmp_path / "v")
@@ -630,7 +598,7 @@ def list_as_ours(folder: Path, name: str) -> None:
     (folder / MANIFEST).write_text(manifest.model_dump_json())
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EDITED)
 def test_rule_8_undoing_removes_the_key_and_makes_a_new_version(family: Family, tmp_path: Path) -> None:
     model, edits = new_model(family), edits_of(family)
     teach(model, edits)
@@ -656,7 +624,7 @@ def test_rule_8_undoing_removes_the_key_and_makes_a_new_version(family: Family, 
 # 9. Every step can be run again
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EDITED)
 def test_rule_9_an_edit_can_be_sent_again(family: Family, tmp_path: Path) -> None:
     model, edits = new_model(family), edits_of(family)
     first = teach(model, edits)

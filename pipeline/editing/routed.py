@@ -1,0 +1,95 @@
+"""The backbone with blocks: each request is routed once, and answered with the blocks that it was routed to.
+
+Shape letters: b prompts, s tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from pipeline.editing.backbone import Backbone
+from pipeline.editing.blocks import Blocks, DynamicLora
+from pipeline.editing.edit import Route
+from pipeline.editing.index import Index
+from pipeline.editing.keys import KeyReader
+
+ANSWER_TOKENS = 64
+"""New tokens at most where strings come in and nobody said how many."""
+
+LENGTHS = frozenset({"max_new_tokens", "max_length", "generation_config"})
+"""Arguments of transformers' that say how long an answer may get."""
+
+
+class RoutedBackbone:
+    """Answers requests; changes nothing.
+
+    Args:
+        backbone: the frozen model.
+        lora: the hooks that add blocks to it.
+        reader: of its keys.
+        blocks: all blocks.
+        index: says which block answers what.
+    """
+
+    def __init__(self, backbone: Backbone, lora: DynamicLora, reader: KeyReader, blocks: Blocks, index: Index) -> None:
+        self._backbone = backbone
+        self._lora = lora
+        self._reader = reader
+        self._blocks = blocks
+        self._index = index
+
+    def route(self, prompts: Sequence[str]) -> list[Route]:
+        """See ``EditedModel.route``."""
+        if not prompts:
+            return []
+        return self._index.route(self._reader.keys(self._backbone.tokenize_prompts(list(prompts))), outside=True)
+
+    def generate(
+        self, inputs: Sequence[str] | str | torch.Tensor, attention_mask: torch.Tensor | None, arguments: dict[str, Any]
+    ) -> Any:
+        """See ``EditedModel.generate``; ``arguments`` are transformers' own."""
+        backbone = self._backbone
+        if isinstance(inputs, torch.Tensor):
+            ids = inputs.to(backbone.device)
+            mask = backbone.infer_mask(ids) if attention_mask is None else attention_mask.to(ids.device)
+            return self._answer(*backbone.aligned(ids, mask), arguments)
+        prompts = [inputs] if isinstance(inputs, str) else list(inputs)
+        if not prompts:
+            return []
+        ids, mask = backbone.pad(backbone.tokenize_prompts(prompts), side=backbone.padding_side)
+        if backbone.task != "classification" and not arguments.keys() & LENGTHS:
+            arguments = arguments | {"max_new_tokens": ANSWER_TOKENS}
+        output = self._answer(ids, mask, arguments)
+        if backbone.task == "classification":
+            answers = [backbone.labels[label] for label in output.argmax(-1).tolist()]
+        else:
+            sequences = output if isinstance(output, torch.Tensor) else output.sequences
+            first = ids.shape[1] if backbone.task == "causal" else 0
+            answers = [backbone.decode_answer(row) for row in sequences[:, first:].tolist()]
+        return answers[0] if isinstance(inputs, str) and len(answers) == 1 else answers
+
+    def _answer(self, ids: torch.Tensor, mask: torch.Tensor, arguments: dict[str, Any]) -> Any:
+        with self._routed(mask), torch.no_grad():
+            if self._backbone.task == "classification":
+                return self._backbone.model(input_ids=ids, attention_mask=mask, **arguments).logits
+            arguments = self._backbone.generation_defaults | arguments
+            return self._backbone.model.generate(input_ids=ids, attention_mask=mask, **arguments)
+
+    @contextmanager
+    def _routed(self, mask: torch.Tensor) -> Iterator[None]:
+        """Routes the request in the middle of its first forward pass, between the key layer and the blocks."""
+
+        def activate(keys: torch.Tensor) -> None:
+            chosen = [route.block for route in self._index.route(keys.cpu())]
+            rows = [row for row, block in enumerate(chosen) if block is not None]
+            if rows:
+                weights = self._blocks.gather([block for block in chosen if block is not None])
+                where = None if len(rows) == len(chosen) else torch.tensor(rows, device=mask.device)
+                self._lora.activate(weights, where, len(chosen), self._backbone.dtype)
+
+        with self._lora.request(), self._reader.reading(mask, activate):
+            yield
