@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from pipeline.editing.blocks import BlockWeights
+from pipeline.editing.edit import Edit
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,3 +190,22 @@ def stack(weights: Sequence[BlockWeights]) -> BlockWeights:
         name: (torch.cat([w[name][0] for w in weights]), torch.cat([w[name][1] for w in weights]))
         for name in (weights[0] if weights else ())
     }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """A call of ``edit`` whose blocks are to be trained.
+
+    Attributes:
+        asked: the edits, as they came.
+        new: those that the model does not know yet.
+        keys: [n, d] float32, of the new ones.
+        curriculum: of the new ones; to be worked through before the plan is committed.
+        version: of the model that it was made for.
+    """
+
+    asked: tuple[Edit, ...]
+    new: tuple[Edit, ...]
+    keys: torch.Tensor
+    curriculum: Curriculum
+    version: int

@@ -17,7 +17,7 @@ from pipeline.editing.blocks import Blocks, DynamicLora
 from pipeline.editing.check import check_edits
 from pipeline.editing.checkpoint import CheckpointError
 from pipeline.editing.clusters import Clusters, Step
-from pipeline.editing.curriculum import Curriculum, Lesson, stack
+from pipeline.editing.curriculum import Curriculum, Lesson, Plan, stack
 from pipeline.editing.edit import Edit, EditError, Outcome, Route, edits_from_arrow
 from pipeline.editing.families import Recipe, resolve
 from pipeline.editing.index import Delta, open_index
@@ -125,27 +125,60 @@ class EditedModel:
         Raises:
             EditError: an edit is not usable; the message names it, and the model is unchanged.
         """
+        plan, trainer = self.plan(edits), self.trainer()
+        while units := plan.curriculum.units():
+            plan.curriculum.finish([trainer.train(unit) for unit in units])
+        return self.commit(plan)
+
+    def plan(self, edits: Sequence[Edit] | pa.Table | pa.RecordBatch) -> Plan:
+        """The first third of ``edit``: keys, block ids and units of work. The model stays as it is.
+
+        The plan depends on the edits and the model alone; who trains its units, where and in which order, makes no
+        difference to what ``commit`` makes of them (rule 6).
+
+        Raises:
+            EditError: as ``edit``.
+        """
         if isinstance(edits, pa.Table | pa.RecordBatch):
             edits = edits_from_arrow(edits)
         check_edits(self.backbone, edits)
         known = self.records.live()
         new = [edit for edit in edits if edit.edit_id not in known]
-        if new:
-            prompts = self.backbone.tokenize_prompts([edit.prompt for edit in new])
-            keys = self._keys_of(new, prompts)  # [n, d]
-            _check_keys(new, keys)
-            targets = self.backbone.tokenize_targets([edit.target for edit in new], [edit.prompt for edit in new])
-            lessons = [
-                Lesson(edit.edit_id, tuple(prompt), tuple(target))
-                for edit, prompt, target in zip(new, prompts, targets, strict=True)
-            ]
-            self._commit(new, keys, self._teach(lessons))
-        return [
-            replace(self.records[edit.edit_id].outcome, steps=0)
-            if edit.edit_id in known
-            else self.records[edit.edit_id].outcome
-            for edit in edits
+        prompts = self.backbone.tokenize_prompts([edit.prompt for edit in new])
+        keys = self._keys_of(new, prompts)
+        _check_keys(new, keys)
+        targets = self.backbone.tokenize_targets([edit.target for edit in new], [edit.prompt for edit in new])
+        lessons = [
+            Lesson(edit.edit_id, tuple(prompt), tuple(target))
+            for edit, prompt, target in zip(new, prompts, targets, strict=True)
         ]
+        curriculum = Curriculum(
+            lessons,
+            self.next_block,
+            self.recipe.edits_per_block,
+            self.settings.blocks_per_step,
+            self.recipe.iterations,
+            self.settings.tokens_per_step,
+        )
+        return Plan(tuple(edits), tuple(new), keys, curriculum, self.version)
+
+    def trainer(self) -> Trainer:
+        """Trains the units of this model's plans, or of another's with the same backbone, recipe and settings."""
+        return Trainer(self.backbone, self._lora, self.recipe, self.settings.seed, self.settings.margin)
+
+    def commit(self, plan: Plan) -> list[Outcome]:
+        """The last third of ``edit``: folds what was learned into the clusters and remembers all of it.
+
+        Raises:
+            EditError: the model was changed since the plan was made.
+        """
+        if plan.version != self.version:
+            raise EditError(f"the plan was made for version {plan.version}, but this is {self.version}: plan again")
+        if plan.new:
+            self._commit(plan.new, plan.keys, plan.curriculum)
+        fresh = {edit.edit_id for edit in plan.new}
+        outcomes = [self.records[edit.edit_id].outcome for edit in plan.asked]
+        return [outcome if outcome.edit_id in fresh else replace(outcome, steps=0) for outcome in outcomes]
 
     def generate(
         self,
@@ -298,26 +331,9 @@ class EditedModel:
         known = {edit.prompt: self.clusters.key(held[edit.prompt]) for edit in edits if edit.prompt in held}
         unread = {edit.prompt: tokens for edit, tokens in zip(edits, prompts, strict=True) if edit.prompt not in known}
         known |= dict(zip(unread, self._reader.keys(list(unread.values())), strict=True))
-        return torch.stack([known[edit.prompt] for edit in edits])
+        return torch.stack([known[edit.prompt] for edit in edits]) if edits else torch.empty(0, self.clusters.width)
 
-    def _teach(self, lessons: list[Lesson]) -> Curriculum:
-        """Trains rounds of units until every edit is learned or nothing is left to try."""
-        recipe, settings = self.recipe, self.settings
-        trainer = Trainer(self.backbone, self._lora, recipe, settings.seed, settings.margin)
-        curriculum = Curriculum(
-            lessons,
-            self.next_block,
-            recipe.edits_per_block,
-            settings.blocks_per_step,
-            recipe.iterations,
-            settings.tokens_per_step,
-        )
-        while units := curriculum.units():
-            curriculum.finish([trainer.train(unit) for unit in units])
-        return curriculum
-
-    def _commit(self, edits: list[Edit], keys: torch.Tensor, taught: Curriculum) -> None:
-        """Folds what was learned into the clusters and remembers all of it."""
+    def _commit(self, edits: Sequence[Edit], keys: torch.Tensor, taught: Curriculum) -> None:
         self.version += 1
         self.next_block = taught.next_block
         blocks = taught.learned_blocks()

@@ -16,10 +16,9 @@ import pytest
 import torch
 
 from pipeline.editing.backbone import Backbone
-from pipeline.editing.blocks import DynamicLora
 from pipeline.editing.checkpoint import BLOCKS, KEYS, MANIFEST, CheckpointError
 from pipeline.editing.curriculum import Curriculum, Lesson
-from pipeline.editing.edit import Edit, Route
+from pipeline.editing.edit import Edit, EditError, Route
 from pipeline.editing.fold import COINCIDENT
 from pipeline.editing.index import Delta
 from pipeline.editing.model import EditedModel
@@ -382,30 +381,30 @@ def test_rule_6_any_number_of_trainers_in_any_order_make_the_same_version(
     edits = edits_of(family) + edits_of(family, MORE)
     alone = EditedModel.from_backbone(tiny(family), index="memory", settings=settings)
     teach(alone, edits)
-    spread = EditedModel.from_backbone(tiny(family), index="memory", settings=settings)
-    rounds: list[int] = []
-
-    def teach_spread(lessons: list[Lesson]) -> Curriculum:
-        recipe, crew = spread.recipe, []
-        for _ in range(workers):
-            backbone = tiny(family)
-            lora = DynamicLora(backbone.model, recipe.block_modules, recipe.scale)
-            crew.append(Trainer(backbone, lora, recipe, settings.seed, settings.margin))
-        curriculum = Curriculum(lessons, 0, recipe.edits_per_block, settings.blocks_per_step, recipe.iterations)
-        order = random.Random(workers)
-        while units := curriculum.units():
-            rounds.append(len(units))
-            order.shuffle(units)
-            trained = [crew[i % workers].train(unit) for i, unit in enumerate(units)]
-            order.shuffle(trained)
-            curriculum.finish(trained)
-        return curriculum
-
-    spread._teach = teach_spread  # type: ignore[method-assign]
-    teach(spread, edits)
+    spread, *others = (
+        EditedModel.from_backbone(tiny(family), index="memory", settings=settings) for _ in range(1 + workers)
+    )
+    crew, order, rounds = [other.trainer() for other in others], random.Random(workers), []
+    plan = spread.plan(edits)
+    while units := plan.curriculum.units():
+        rounds.append(len(units))
+        order.shuffle(units)
+        trained = [crew[i % workers].train(unit) for i, unit in enumerate(units)]
+        order.shuffle(trained)
+        plan.curriculum.finish(trained)
+    assert all(outcome.learned for outcome in spread.commit(plan))
     assert rounds[0] > 2
     assert len(rounds) > 1 or family == "bert"
     assert spread.save(tmp_path / "spread") == alone.save(tmp_path / "alone")
+
+
+def test_rule_6_a_plan_is_for_the_version_that_it_was_made_for() -> None:
+    model = new_model("gpt2")
+    plan = model.plan(edits_of("gpt2"))
+    assert (model.version, model.records) == (0, {})
+    teach(model, edits_of("gpt2", MORE))
+    with pytest.raises(EditError, match="made for version 0, but this is 1: plan again"):
+        model.commit(plan)
 
 
 def test_rule_6_a_unit_that_is_trained_again_after_a_crash_gives_the_same_bits() -> None:
