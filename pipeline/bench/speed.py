@@ -81,6 +81,7 @@ def main(
     """
     sizes = QUICK if quick else FULL
     logging.disable_progress_bar()
+    logging.set_verbosity_error()  # what transformers thinks of a config does not belong between the tables
     try:
         wanted = max(sizes.learned, sizes.streamed)
         material = gather(backbone, edits, locality, wanted, sizes.locality, seed)
