@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from pipeline.editing.answering import SLACK, free_answers
+from pipeline.editing.answering import SLACK
 from pipeline.editing.backbone import Backbone
 from pipeline.editing.edit import Edit, normalise
 from pipeline.editing.model import EditedModel
-
-BATCH = 32
-"""Prompts of a batch. Both models are asked in the same ones: padding may move the last bit of a logit."""
+from pipeline.evaluation.generation import Tokens, backbone_answers, batches, edited_answers
 
 
 def answer_length(backbone: Backbone, edits: Sequence[Edit]) -> int:
@@ -21,21 +19,12 @@ def answer_length(backbone: Backbone, edits: Sequence[Edit]) -> int:
 
 def ask(model: EditedModel, prompts: Sequence[str], new_tokens: int) -> list[str]:
     """Greedy answers of the edited model."""
-    if model.backbone.task == "classification":
-        return _in_batches(model.generate, prompts)
-    return _in_batches(
-        lambda batch: model.generate(batch, do_sample=False, num_beams=1, max_new_tokens=new_tokens), prompts
-    )
+    return _in_batches(model.backbone, lambda batch: edited_answers(model, batch, new_tokens), prompts, new_tokens)
 
 
 def ask_backbone(backbone: Backbone, prompts: Sequence[str], new_tokens: int) -> list[str]:
     """Greedy answers of the backbone without any block."""
-
-    def answers(batch: Sequence[str]) -> list[str]:
-        tokens = free_answers(backbone, backbone.tokenize_prompts(batch), new_tokens - SLACK)
-        return [backbone.decode_answer(answer) for answer in tokens]
-
-    return _in_batches(answers, prompts)
+    return _in_batches(backbone, lambda batch: backbone_answers(backbone, batch, new_tokens), prompts, new_tokens)
 
 
 def is_right(backbone: Backbone, answer: str, target: str) -> bool:
@@ -51,5 +40,12 @@ def success(model: EditedModel, edits: Sequence[Edit], new_tokens: int) -> float
     return sum(is_right(model.backbone, a, e.target) for a, e in zip(answers, edits, strict=True)) / len(edits)
 
 
-def _in_batches(answer: Callable[[list[str]], list[str]], prompts: Sequence[str]) -> list[str]:
-    return [text for i in range(0, len(prompts), BATCH) for text in answer(list(prompts[i : i + BATCH]))]
+def _in_batches(
+    backbone: Backbone, answer: Callable[[list[Tokens]], list[list[int]]], prompts: Sequence[str], new_tokens: int
+) -> list[str]:
+    tokens = backbone.tokenize_prompts(prompts)
+    said: dict[int, str] = {}
+    for batch in batches(backbone, tokens, [new_tokens] * len(tokens)):
+        answers = answer([tokens[i] for i in batch])
+        said |= {i: backbone.decode_answer(ids) for i, ids in zip(batch, answers, strict=True)}
+    return [said[i] for i in range(len(prompts))]

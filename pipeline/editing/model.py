@@ -212,6 +212,22 @@ class EditedModel:
         self._publish()
         return self._routed.route(prompts)
 
+    def score(self, prompts: Sequence[str], targets: Sequence[str]) -> torch.Tensor:
+        """Mean negative log likelihood of each target's tokens, its prompt routed as ``generate`` would route it.
+
+        Args:
+            prompts: routed on themselves alone, one batch.
+            targets: what is scored after each; its end is not counted. For a classifier names of classes.
+
+        Returns:
+            [b] float32 on the CPU, nats a token.
+
+        Raises:
+            EditError: a prompt or target cannot be tokenised, or both together are longer than the model's positions.
+        """
+        self._publish()
+        return self._routed.score(prompts, targets)
+
     def undo(self, edit_ids: Sequence[str]) -> None:
         """Takes edits back: their prompts get the backbone's answers, everything else stays bit for bit.
 
