@@ -1,12 +1,20 @@
-"""One typed tree of settings: defaults, then environment (``MELO_...``), then arguments."""
+"""One typed tree of settings: defaults, then a YAML file, then the environment (``MELO_...``), then arguments."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+from pipeline.evaluation.gate import GateSettings
 
 Task = Literal["seq2seq", "causal", "classification"]
 
@@ -34,10 +42,46 @@ class EditingSettings(BaseModel):
 
 
 class Settings(BaseSettings):
-    """Everything, read from the environment: ``MELO_HOME``, ``QDRANT_URL``, ``MELO_EDITING__RADIUS`` ..."""
+    """Everything: arguments, then the environment (``MELO_HOME``, ``MELO_EDITING__RADIUS`` ...), then a YAML file.
+
+    The file is ``melo.yaml`` in the working directory, or what ``MELO_CONFIG`` names.
+    """
 
     model_config = SettingsConfigDict(env_prefix="MELO_", env_nested_delimiter="__", extra="ignore")
 
     home: Path = Field(Path(".melo"), description="where state lives")
+    name: str = Field("melo", description="of the registered model")
+    backbone: str | None = Field(None, description="folder or hub id of the model that is edited")
+    task: Task = Field("seq2seq", description="of the backbone")
+    reports: str | None = Field(None, description="where reports come from: a file, a folder or a URL")
+    upstream: Path | None = Field(None, description="JSON lines of the backbone's own task: prompt, target")
+    ray_address: str | None = Field(None, validation_alias="RAY_ADDRESS", description="cluster; none: this machine")
     qdrant_url: str | None = Field(None, validation_alias="QDRANT_URL", description="server that holds the index")
+    mlflow_uri: str | None = Field(
+        None, validation_alias="MLFLOW_TRACKING_URI", description="MLflow server; none: SQLite under home"
+    )
+    trainers: int = Field(1, gt=0, description="trainer actors, the lead one included")
+    evaluators: int = Field(1, gt=0, description="evaluator actors")
+    trainer_gpus: float = Field(0, ge=0, description="GPUs of a trainer")
+    evaluator_gpus: float = Field(0, ge=0, description="GPUs of an evaluator")
+    patience: float = Field(3600, gt=0, description="seconds that one call of an actor may take")
     editing: EditingSettings = EditingSettings()
+    gate: GateSettings = GateSettings()
+
+    @property
+    def tracking_uri(self) -> str:
+        """The MLflow store, absolute."""
+        return self.mlflow_uri or f"sqlite:///{self.home.absolute() / 'mlflow.db'}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments before the environment before the file."""
+        file = YamlConfigSettingsSource(settings_cls, yaml_file=os.environ.get("MELO_CONFIG", "melo.yaml"))
+        return init_settings, env_settings, file

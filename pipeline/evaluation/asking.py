@@ -1,0 +1,137 @@
+"""Asking a version its questions, and its backbone the same ones in the same batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.editing.answering import SLACK
+from pipeline.editing.backbone import Backbone
+from pipeline.editing.edit import EditError
+from pipeline.editing.model import EditedModel
+from pipeline.editing.routed import mean_nll
+from pipeline.evaluation.generation import backbone_answers, batches, edited_answers
+from pipeline.evaluation.metrics import exact_match, f1
+from schemas.answers import ANSWERS, QUESTIONS
+
+OPEN_TOKENS = 16
+"""New tokens for an answer where none is expected and only agreement counts."""
+SCORED = 16
+"""Continuations whose likelihood is computed in one pass: their logits are over the whole vocabulary."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question that the model can be asked.
+
+    Attributes:
+        row: the question.
+        prompt: token ids.
+        expected: tokens of the right answer without its end; None where none is expected.
+        room: new tokens that its answer may have. Of the question's own, so that it does not matter what else is
+            asked; an answer is cut there.
+    """
+
+    row: dict[str, Any]
+    prompt: Sequence[int]
+    expected: int | None
+    room: int
+
+
+def ask(model: EditedModel, questions: pa.Table) -> pa.Table:
+    """Asks an edited model and its backbone, by free greedy generation, and scores what they say.
+
+    Questions may be asked in slices, anywhere and in any order: the rows are the same, numbers to rounding and but
+    for ``seconds``. A question that the model has no positions for, or no tokens, gets nulls.
+
+    A causal model's continuation goes on where the expected one ends, so it is scored as far as that goes. What a
+    block answers was taught with its end and is scored whole.
+
+    Args:
+        model: the version.
+        questions: schema ``QUESTIONS``.
+
+    Returns:
+        A table of schema ``ANSWERS``, in the order of the questions.
+
+    Raises:
+        ValueError: the columns are not those of a suite of questions.
+    """
+    if questions.schema.names != QUESTIONS.names:
+        raise ValueError(f"the questions have columns {questions.schema.names}, expected {QUESTIONS.names}")
+    rows: list[dict[str, Any]] = [dict.fromkeys(ANSWERS.names) | row for row in questions.to_pylist()]
+    for row in rows:
+        record = model.records.get(row["edit_id"])
+        if row["version"] is None and record is not None:
+            row["version"] = record.version
+    asked = [question for row in rows if (question := _prepare(model.backbone, row)) is not None]
+    routes = model.route([question.row["prompt"] for question in asked])
+    for question, route in zip(asked, routes, strict=True):
+        question.row.update(block=route.block, routed_edit=route.edit_id, distance=route.distance, radius=route.radius)
+    prompts, rooms = [question.prompt for question in asked], [question.room for question in asked]
+    for batch in batches(model.backbone, prompts, rooms):
+        _answer(model, [asked[i] for i in batch])
+    if model.backbone.task == "causal":
+        scored = [question for question in asked if question.expected is not None]
+        scored.sort(key=lambda question: len(question.prompt))
+        for start in range(0, len(scored), SCORED):
+            _score(model, scored[start : start + SCORED])
+    return pa.Table.from_pylist(rows, schema=ANSWERS)
+
+
+def _prepare(backbone: Backbone, row: dict[str, Any]) -> _Asked | None:
+    """The question as tokens; None where the model cannot be asked it."""
+    prompt, expected = row["prompt"], row["expected"]
+    try:
+        (tokens,) = backbone.tokenize_prompts([prompt])
+        if backbone.task == "classification":
+            return _Asked(row, tokens, None if expected is None else 1, 1)
+        if expected is None:
+            length, room = None, OPEN_TOKENS
+        else:
+            (target,) = backbone.tokenize_targets([expected], [prompt])
+            length, room = len(target) - 1, len(target) + SLACK
+    except EditError:
+        return None
+    if backbone.task == "causal" and backbone.max_prompt_tokens is not None:
+        left = backbone.max_prompt_tokens - len(tokens)
+        if left <= 0 or (length is not None and length > left):
+            return None
+        room = min(room, left)
+    return _Asked(row, tokens, length, room)
+
+
+def _answer(model: EditedModel, batch: Sequence[_Asked]) -> None:
+    """Fills in what both models say to a batch and how right that is."""
+    backbone = model.backbone
+    prompts, room = [question.prompt for question in batch], max(question.room for question in batch)
+    start = time.perf_counter()
+    said = edited_answers(model, prompts, room)
+    seconds = (time.perf_counter() - start) / len(batch)
+    before = backbone_answers(backbone, prompts, room)
+    for question, tokens, base in zip(batch, said, before, strict=True):
+        row, by_block = question.row, question.row["block"] is not None
+        row["answer"] = backbone.decode_answer(tokens[: question.room])
+        row["base_answer"] = backbone.decode_answer(base[: question.room])
+        row["seconds"] = seconds
+        if question.expected is None:
+            continue
+        counted = question.expected if backbone.task == "causal" else question.room
+        after = row["answer"] if by_block else backbone.decode_answer(tokens[:counted])
+        sides = {"": after, "base_": backbone.decode_answer(base[:counted])}
+        for side, text in sides.items():
+            row[f"{side}exact_match"] = exact_match(text, row["expected"], backbone.task)
+            row[f"{side}f1"] = None if backbone.task == "classification" else f1(text, row["expected"])
+
+
+def _score(model: EditedModel, batch: Sequence[_Asked]) -> None:
+    """Fills in the likelihood of the expected continuations."""
+    prompts = [question.row["prompt"] for question in batch]
+    targets = [question.row["expected"] for question in batch]
+    after, before = model.score(prompts, targets).tolist(), mean_nll(model.backbone, prompts, targets).tolist()
+    for question, nll, base_nll in zip(batch, after, before, strict=True):
+        question.row.update(nll=nll, base_nll=base_nll)
