@@ -1,4 +1,6 @@
-# make test    install into .venv what is needed (the first time only), then lint, type check and test
+# make run     install into .venv what is needed (the first time only), then one nightly run: of the built-in
+#              example, unless MELO_BACKBONE and MELO_REPORTS (or melo.yaml) say otherwise
+# make test    the same installation, then lint, type check and test
 # make clean   remove what make test made
 #
 # PYTHON       the interpreter for .venv, 3.11 or newer
@@ -9,7 +11,10 @@ PYTEST_ARGS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet -c constraints.txt
 
-.PHONY: test clean
+.PHONY: run test clean
+
+run: .venv/.installed
+	@$(BIN)/melo run
 
 test: .venv/.installed
 	@echo "== ruff"

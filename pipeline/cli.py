@@ -45,6 +45,79 @@ def melo(
     """Edit language models with neuron-indexed dynamic LoRA (MELO)."""
 
 
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+@app.command()
+def run(
+    reports: Annotated[
+        str | None, typer.Option(metavar="PATH|URL", help="File, folder or URL of reports [env: MELO_REPORTS].")
+    ] = None,
+    backbone: Annotated[
+        str | None, typer.Option(metavar="DIR|ID", help="Model to edit [env: MELO_BACKBONE]; none: the example.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read reports, edit, evaluate, register, and promote what passes the gate (exit code 3: it did not)."""
+    from pipeline import commands
+
+    commands.run(reports, backbone, as_json)
+
+
+@app.command()
+def ask(prompts: Annotated[list[str], typer.Argument(metavar="PROMPT ...")], as_json: AsJson = False) -> None:
+    """Ask backbone and champion, and show the route."""
+    from pipeline import commands
+
+    commands.ask(prompts, as_json)
+
+
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """Candidate, champion and the last run."""
+    from pipeline import commands
+
+    commands.status(as_json)
+
+
+@app.command()
+def edits(
+    edit_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="The first digits do.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the champion's edits, or show one."""
+    from pipeline import commands
+
+    commands.edits(edit_id, as_json)
+
+
+@app.command()
+def history(as_json: AsJson = False) -> None:
+    """Which version was in use when, and why."""
+    from pipeline import commands
+
+    commands.history(as_json)
+
+
+@app.command()
+def promote(
+    number: Annotated[int, typer.Argument(metavar="VERSION", min=1)],
+    why: Annotated[str, typer.Option(help="Noted in the history.")] = "by hand",
+) -> None:
+    """Put a version into use."""
+    from pipeline import commands
+
+    commands.promote(number, why)
+
+
+@app.command()
+def rollback(why: Annotated[str, typer.Option(help="Noted in the history.")] = "by hand") -> None:
+    """Put the version before the champion back into use."""
+    from pipeline import commands
+
+    commands.rollback(why)
+
+
 @bench.command()
 def speed(
     backbone: Annotated[

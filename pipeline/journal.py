@@ -1,0 +1,187 @@
+"""The journal: what every run has done, on disk before the next thing begins (rule 9).
+
+A run ("night") is numbered and made of named steps. A step that has ended is never done again: its result is read
+back. So a run that was killed anywhere goes on where it stopped, and a step may be repeated only until it has ended.
+
+    MELO_HOME/journal.db     runs and their steps, SQLite
+    MELO_HOME/lock           held while a run is at work; holder.json says by whom
+    MELO_HOME/nights/000001/ what the steps of a run wrote: tables, trained units
+    MELO_HOME/versions/      edited models, named by their digests
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import socket
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS nights (
+    number INTEGER PRIMARY KEY, source TEXT NOT NULL, base TEXT, begun TEXT NOT NULL, ended TEXT, outcome TEXT
+);
+CREATE TABLE IF NOT EXISTS steps (
+    night INTEGER NOT NULL REFERENCES nights, name TEXT NOT NULL, ended TEXT NOT NULL, result TEXT NOT NULL,
+    PRIMARY KEY (night, name)
+);
+"""
+
+
+class BusyError(RuntimeError):
+    """Another run is at work in this home."""
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """One run.
+
+    Attributes:
+        number: counts up from 1.
+        source: where its reports come from.
+        base: digest of the version that it edits; None when it begins with the bare backbone.
+        begun, ended: UTC, ISO 8601; ``ended`` is None while it is unfinished.
+        outcome: how it ended.
+        folder: what its steps write.
+    """
+
+    number: int
+    source: str
+    base: str | None
+    begun: str
+    ended: str | None
+    outcome: str | None
+    folder: Path
+
+
+class Journal:
+    """The runs of one home. Use it within ``at_work`` to write.
+
+    Args:
+        home: MELO_HOME; made if it is not there.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home.absolute()
+        self.home.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(self.home / "journal.db")
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.executescript(_TABLES)
+
+    def close(self) -> None:
+        """Closes the database."""
+        self._db.close()
+
+    @property
+    def versions(self) -> Path:
+        """Folder of all versions."""
+        return self.home / "versions"
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Within it no other process may run in this home; a killed holder's lock is free again at once.
+
+        Raises:
+            BusyError: one does; names it.
+        """
+        holder = self.home / "holder.json"
+        lock = FileLock(self.home / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            who = json.loads(holder.read_text()) if holder.is_file() else {}
+            raise BusyError(
+                f"another run is at work in {self.home}: process {who.get('process')} of {who.get('user')} on "
+                f"{who.get('host')}, since {who.get('since')}. Wait until it has ended."
+            ) from None
+        try:
+            me = {"process": os.getpid(), "user": _user(), "host": socket.gethostname(), "since": _now()}
+            write_atomically(holder, json.dumps(me).encode())
+            yield
+        finally:
+            lock.release()
+
+    def nights(self) -> list[Night]:
+        """All runs, in order."""
+        rows = self._db.execute("SELECT number, source, base, begun, ended, outcome FROM nights ORDER BY number")
+        return [
+            Night(number, source, base, begun, ended, outcome, self._folder(number))
+            for number, source, base, begun, ended, outcome in rows
+        ]
+
+    def unfinished(self) -> Night | None:
+        """The run that was begun last, if it never ended."""
+        return next((night for night in reversed(self.nights()) if night.ended is None), None)
+
+    def begin(self, source: str, base: str | None) -> Night:
+        """A new run."""
+        with self._db:
+            cursor = self._db.execute(
+                "INSERT INTO nights (source, base, begun) VALUES (?, ?, ?)", (source, base, _now())
+            )
+        night = self.nights()[-1]
+        assert night.number == cursor.lastrowid
+        night.folder.mkdir(parents=True, exist_ok=True)
+        return night
+
+    def step(self, night: Night, name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The result of a step: what was written down, or else what ``work`` returns, written down.
+
+        Args:
+            night: the run.
+            name: of the step, once a run.
+            work: may be called again after a crash, so it repeats or finds what it did before; its result is JSON.
+        """
+        row = self._db.execute("SELECT result FROM steps WHERE night = ? AND name = ?", (night.number, name)).fetchone()
+        if row is not None:
+            found: dict[str, Any] = json.loads(row[0])
+            return found
+        result = work()
+        with self._db:
+            self._db.execute("INSERT INTO steps VALUES (?, ?, ?, ?)", (night.number, name, _now(), json.dumps(result)))
+        return result
+
+    def results(self, night: Night) -> dict[str, dict[str, Any]]:
+        """The results of the steps of a run that have ended, by name, in order."""
+        rows = self._db.execute("SELECT name, result FROM steps WHERE night = ? ORDER BY rowid", (night.number,))
+        return {name: json.loads(result) for name, result in rows}
+
+    def end(self, night: Night, outcome: str) -> None:
+        """Writes down how a run ended."""
+        with self._db:
+            self._db.execute(
+                "UPDATE nights SET ended = ?, outcome = ? WHERE number = ?", (_now(), outcome, night.number)
+            )
+
+    def _folder(self, number: int) -> Path:
+        return self.home / "nights" / f"{number:06d}"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """The file is there whole or not at all, and stays after a power cut."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    with scratch.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without a passwd entry
+        return str(os.getuid())

@@ -1,0 +1,114 @@
+"""The MLflow store: whether it can be reached, and what goes wrong with it, by its name."""
+
+from __future__ import annotations
+
+import math
+import re
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import requests
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.entities import Metric, RunTag
+from mlflow.exceptions import MlflowException
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+SECONDS = 5.0
+"""How long a store may take to show that it is there."""
+
+TURN_SECONDS = 60.0
+"""How long another process may take to make the tables."""
+
+NOT_FINITE = "melo.not_finite."
+"""Begins the tags of scores that are NaN or infinite: as metrics SQLite would hold them as huge numbers."""
+
+
+class RegistryError(RuntimeError):
+    """The registry cannot be reached, or cannot do what was asked; says which, and what to do."""
+
+
+def connect(uri: str) -> MlflowClient:
+    """A client of a store that answers.
+
+    Args:
+        uri: ``sqlite:////absolute/path/mlflow.db``, whose tables are made at the first call (about 7 seconds), or
+            the http(s) URL of a server.
+
+    Raises:
+        RegistryError: it can't be reached, written, or read by this release of MLflow; within seconds.
+    """
+    if uri.startswith("sqlite:"):
+        opened = _opened_database(uri)
+    elif uri.startswith(("http://", "https://")):
+        opened = _answering_server(uri)
+    else:
+        raise RegistryError(
+            f"no MLflow store at {uri!r}: expected sqlite:////absolute/path/mlflow.db or an http(s) URL"
+        )
+    with opened, asking(uri, "be read"):
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        client.search_registered_models(max_results=1)  # shows, too, whether a server takes our credentials
+    return client
+
+
+@contextmanager
+def asking(uri: str, what: str) -> Iterator[None]:
+    """Within it every failure of the store is a RegistryError that names the store and what was asked of it."""
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        cause = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise RegistryError(f"MLflow at {shown(uri)} could not {what}: {shown(cause)}") from error
+
+
+def log_scores(client: MlflowClient, run_id: str, scores: Mapping[str, float], step: int = 0) -> None:
+    """Logs scores as metrics at ``step``; those that are not finite as tags."""
+    now = int(time.time() * 1000)
+    finite = {name: value for name, value in scores.items() if math.isfinite(value)}
+    metrics = [Metric(name, value, now, step) for name, value in finite.items()]
+    tags = [RunTag(NOT_FINITE + name, str(scores[name])) for name in scores.keys() - finite.keys()]
+    client.log_batch(run_id, metrics=metrics, tags=tags)
+
+
+def shown(text: str) -> str:
+    """The text without the user names and passwords in its URLs."""
+    return re.sub(r"(?<=://)[^/@\s]+@", "", text)
+
+
+@contextmanager
+def _opened_database(uri: str) -> Iterator[None]:
+    """Within it a database that opens, and nobody else's turn: making its tables twice at once fails.
+
+    MLflow itself would try a broken file for more than a minute.
+    """
+    path = Path(make_url(uri).database or "")
+    if not path.is_absolute():
+        raise RegistryError(f"the path in {uri!r} is not absolute: expected sqlite:////absolute/path/mlflow.db")
+    with ExitStack() as turn:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            turn.enter_context(FileLock(f"{path}.lock", timeout=TURN_SECONDS))
+            with closing(sqlite3.connect(path, timeout=SECONDS)) as database:
+                database.execute("BEGIN IMMEDIATE")
+        except (OSError, sqlite3.Error) as error:
+            raise RegistryError(f"MLflow's database {path} cannot be opened for writing: {error}") from error
+        yield
+
+
+@contextmanager
+def _answering_server(uri: str) -> Iterator[None]:
+    try:
+        answer = requests.get(f"{uri.rstrip('/')}/health", timeout=SECONDS)
+    except requests.RequestException as error:
+        raise RegistryError(
+            f"no MLflow server answers at {shown(uri)} within {SECONDS:.0f} s ({type(error).__name__}): start it, or "
+            "correct MLFLOW_TRACKING_URI"
+        ) from error
+    if answer.status_code != requests.codes.ok:
+        raise RegistryError(f"{shown(uri)}/health answered {answer.status_code}, expected 200: is that MLflow?")
+    yield

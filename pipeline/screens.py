@@ -1,0 +1,114 @@
+"""What a person sees: runs, versions and answers as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pyarrow.parquet as pq
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from pipeline.evaluation import Scores, Verdict
+    from pipeline.registry.promotions import Promotion
+    from pipeline.run import RunResult
+
+SHOWN = 6
+"""Edits of which before and after are shown."""
+
+
+def run_result(result: RunResult, home: str) -> RenderableType:
+    """A run that made a version: what came in, before and after, scores and gates, and where to look next."""
+    assert result.scores is not None
+    assert result.verdict is not None
+    alias = "champion" if result.verdict.passed else "candidate, kept back by the gate"
+    return Group(
+        _counts(result),
+        _before_and_after(result),
+        _scores(result.scores, result.verdict),
+        Text(f"\nVersion {result.number} is {alias} (night {result.night}, {str(result.digest)[:12]})", style="bold"),
+        *(Text(f"  because {reason}", style="red") for reason in result.verdict.reasons),
+        Text(
+            '\nNext: melo ask "a prompt"; melo edits; melo status; melo history. '
+            f"All tables of this night: {result.folder}. Runs and versions: mlflow ui --backend-store-uri "
+            f"sqlite:///{home}/mlflow.db"
+        ),
+    )
+
+
+def _counts(result: RunResult) -> RenderableType:
+    table = _table("Reports", ["", "rows"])
+    for name, rows in result.counts.items():
+        table.add_row({"reports": "read", "edits": "admitted as edits"}.get(name, name), f"{rows:,}")
+    lines: list[RenderableType] = [table]
+    for row in pq.read_table(result.folder / "contradictions.parquet").to_pylist()[:SHOWN]:
+        lines.append(
+            Text(
+                f"  {row['prompt']!r}: {row['kept_target']!r} kept, {row['dropped_target']!r} dropped: {row['reason']}"
+            )
+        )
+    for row in pq.read_table(result.folder / "quarantine.parquet").to_pylist()[:SHOWN]:
+        lines.append(Text(f"  quarantined: {row['source']}, line {row['line']}: {row['reason']}"))
+    for edit_id, why in list((result.refused or {}).items())[:SHOWN]:
+        lines.append(Text(f"  not for this model: {edit_id[:12]}: {why}"))
+    return Group(*lines)
+
+
+def _before_and_after(result: RunResult) -> RenderableType:
+    table = _table("Before and after", ["prompt", "the backbone said", "now", ""])
+    rows = [row for row in pq.read_table(result.folder / "answers.parquet").to_pylist() if row["answer"] is not None]
+    edits = [row for row in rows if row["kind"] == "edit"][-SHOWN:]
+    others = [row for row in rows if row["kind"] in ("locality", "upstream")][:2]
+    for row in edits:
+        table.add_row(row["prompt"], row["base_answer"], row["answer"], "right" if row["exact_match"] else "WRONG")
+    for row in others:
+        same = row["answer"] == row["base_answer"]
+        table.add_row(row["prompt"], row["base_answer"], row["answer"], "as before" if same else "CHANGED")
+    return table
+
+
+def _scores(scores: Scores, verdict: Verdict) -> RenderableType:
+    table = _table("Scores", ["", "version", "gate"])
+    gates = {check.name: check for check in verdict.checks}
+    rows: list[tuple[str, float | None]] = [
+        ("edit success", scores.edit_success),
+        ("generality", scores.generality),
+        ("locality", scores.locality),
+        ("ARR", scores.arr),
+        ("upstream before", scores.upstream.before),
+        ("upstream", scores.upstream.after),
+        ("routing precision", scores.routing_precision),
+        ("routing recall", scores.routing_recall),
+        ("seconds a question", scores.seconds_per_question),
+    ]
+    for name, value in rows:
+        if value is None:
+            continue
+        check = gates.get(name)
+        gate = "" if check is None else f"{'passed' if check.passed else 'FAILED'}: {check.why}"
+        table.add_row(name, f"{value:.3f}", gate)
+    return table
+
+
+def history(moves: Sequence[Promotion]) -> RenderableType:
+    """Every promotion and rollback."""
+    table = _table("Versions in use", ["when", "from", "to", "what", "by", "why"])
+    for move in moves:
+        table.add_row(
+            move.when.strftime("%Y-%m-%d %H:%M:%S"),
+            "-" if move.from_version is None else str(move.from_version),
+            str(move.to_version),
+            move.kind,
+            move.by,
+            move.why,
+        )
+    return table
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(title=f"\n{title}", title_justify="left", title_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table

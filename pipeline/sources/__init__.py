@@ -1,0 +1,12 @@
+"""Reports in: any file, folder or URL becomes batches of reports, each row of it a report or in quarantine.
+
+Importing this costs pyarrow and pydantic; no model is known here.
+"""
+
+from __future__ import annotations
+
+from pipeline.sources.admission import Admission, admit
+from pipeline.sources.files import SourceError
+from pipeline.sources.reading import Batch, read
+
+__all__ = ["Admission", "Batch", "SourceError", "admit", "read"]

@@ -1,0 +1,136 @@
+"""The files behind a source, and whether each is at rest."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import IO, Any
+from urllib.parse import urlsplit, urlunsplit
+
+import fsspec
+
+UNFINISHED = (".tmp", ".temp", ".part", ".partial", ".crdownload", ".swp", "~")
+"""Endings that programs give to what they have not finished writing."""
+
+
+class SourceError(ValueError):
+    """A source that is not there or cannot be reached; nothing was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file of a source.
+
+    Attributes:
+        system: where it is.
+        path: by which the system knows it.
+        name: how it is shown: a local path, or a URL without passwords.
+        size: in bytes; None where the system does not say.
+        modified: when it was last changed, UTC; None where the system does not say.
+        regular: False for links in a folder, devices and pipes.
+    """
+
+    system: fsspec.AbstractFileSystem
+    path: str
+    name: str
+    size: int | None
+    modified: datetime | None
+    regular: bool
+
+    @property
+    def suffix(self) -> str:
+        """Its ending, in lower case."""
+        return PurePosixPath(urlsplit(self.name).path).suffix.casefold()
+
+    def open(self) -> IO[bytes]:
+        """The file, to be read from its start.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+        try:
+            return self.system.open(self.path, "rb")
+        except Exception as error:  # each remote file system has errors of its own
+            raise OSError(_without_secrets(error, self.path)) from error
+
+    def unsettled(self, seconds: float, now: datetime) -> str:
+        """Why somebody seems to be writing it: its name, or a change less than ``seconds`` ago; empty if nobody is."""
+        if self.path.casefold().endswith(UNFINISHED):
+            return f"its name ends in one of {' '.join(UNFINISHED)}"
+        # Another machine's clock may be ahead by seconds; by more than that, its times say nothing.
+        age = None if self.modified is None else abs((now - self.modified).total_seconds())
+        return f"it changed {age:.1f} s ago, expected at least {seconds:g}" if age is not None and age < seconds else ""
+
+    def changed(self) -> bool:
+        """Whether its size or time is no longer what it was when it was found."""
+        return (_size(self.system.info(self.path)), _modified(self.system, self.path)) != (self.size, self.modified)
+
+
+def files(source: str) -> list[SourceFile]:
+    """The file, or those of the folder and the folders in it, in the order of their paths.
+
+    Names that begin with a dot or an underscore are passed over, as everywhere in Arrow's world.
+
+    Args:
+        source: a path or any fsspec URL.
+
+    Raises:
+        SourceError: there is nothing there, or the place cannot be reached.
+    """
+    try:
+        system, path = fsspec.url_to_fs(source)
+        system.invalidate_cache()
+        info = system.info(path)
+        if info["type"] != "directory":
+            found = {path: info}
+        else:
+            listed = system.find(path, detail=True)
+            found = {name: listed[name] for name in sorted(listed) if not _is_hidden(name, path)}
+        return [_file(system, name, info) for name, info in found.items()]
+    except FileNotFoundError as error:
+        # Over HTTP a server that is down raises this too, with what happened as its cause.
+        cause = f" ({_without_secrets(error.__cause__, source)})" if error.__cause__ else ""
+        raise SourceError(f"no file or folder at {shown(source)}{cause}: name one that is there") from None
+    except Exception as error:  # each remote file system has errors of its own
+        raise SourceError(f"{shown(source)} cannot be reached: {_without_secrets(error, source)}") from None
+
+
+def shown(url: str) -> str:
+    """A path as it is; a URL without user, password and query, which may hold keys."""
+    parts = urlsplit(url)
+    if not parts.netloc or "://" not in url:
+        return url
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _file(system: fsspec.AbstractFileSystem, path: str, info: dict[str, Any]) -> SourceFile:
+    local = "file" in ((system.protocol,) if isinstance(system.protocol, str) else system.protocol)
+    name = path if local else shown(system.unstrip_protocol(path))
+    regular = info["type"] == "file"
+    return SourceFile(system, path, name, _size(info), _modified(system, path) if regular else None, regular)
+
+
+def _size(info: dict[str, Any]) -> int | None:
+    size = info.get("size")
+    return None if size is None else int(size)
+
+
+def _modified(system: fsspec.AbstractFileSystem, path: str) -> datetime | None:
+    try:
+        time = system.modified(path)
+    except (NotImplementedError, KeyError, FileNotFoundError):  # no times there, or it has gone since it was listed
+        return None
+    if not isinstance(time, datetime):
+        return None
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def _is_hidden(path: str, root: str) -> bool:
+    inside = path[len(root) :] if path.startswith(root) else path
+    return any(part.startswith((".", "_")) for part in inside.split("/"))
+
+
+def _without_secrets(error: BaseException, source: str) -> str:
+    return re.sub(r"://[^/\s@]+@", "://", str(error).replace(source, shown(source)))

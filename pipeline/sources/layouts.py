@@ -1,0 +1,189 @@
+"""Rows as people have them, told as fields of ``Report``.
+
+A flat row says them under one of several names. zsRE (MEND's layout), CounterFact (ROME's layout; EasyEdit's is
+flat) and SelfCheckGPT's passages are known by the keys that only they have. What no field takes is metadata.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
+
+from pipeline.sources.strict_json import ReportError, parse
+
+Fields = dict[str, Any]
+
+ALIASES: dict[str, tuple[str, ...]] = {
+    "prompt": ("prompt", "text", "question", "input", "query"),
+    "target": ("target", "label", "labels", "answer", "target_new", "correction", "expected"),
+    "rephrases": ("rephrases", "rephrase", "rephrase_prompt", "rephrase_prompts", "paraphrases", "paraphrase_prompts"),
+    "locality": ("locality", "locality_prompt", "locality_prompts", "neighborhood_prompts"),
+    "subject": ("subject", "concept", "entity"),
+    "reporter": ("reporter", "reported_by"),
+    "time": ("time", "timestamp", "reported_at", "created_at"),
+    "model_version": ("model_version",),
+    "evidence": ("evidence",),
+    "tenant": ("tenant",),
+    "valid_until": ("valid_until", "expires_at", "expires"),
+    "metadata": ("metadata",),
+}
+"""Field -> names it goes by, the best first; case, blanks and hyphens make no difference."""
+
+_NEAR_ANSWER = "locality_ground_truth"
+_RANKS = {alias: (field, rank) for field, aliases in ALIASES.items() for rank, alias in enumerate(aliases)}
+_RANKS[_NEAR_ANSWER] = (_NEAR_ANSWER, 0)
+_NEAR_TARGETS = ("target", "ground_truth", "answer", "label")
+_SENTENCE_END = re.compile(r"(?<=[.!?])(?<!\b[A-Z]\.)(?<!\b(?:Mr|Dr|St|Jr|Sr)\.)(?<!\bMrs\.)\s+(?=[\"'(]?[A-Z0-9])")
+
+
+def told(row: dict[str, Any]) -> Iterator[Fields]:
+    """The fields of each report in a row: of one, except for a passage with several wrong sentences.
+
+    Raises:
+        ReportError: the row's layout is known but broken.
+    """
+    for keys, layout in LAYOUTS:
+        if keys <= row.keys():
+            yield from layout(row)
+            return
+    yield flat(row)
+
+
+def flat(row: dict[str, Any]) -> Fields:
+    """A row whose columns are the fields, under any of their names. What is null or empty counts as not there."""
+    rest = {name: value for name, value in row.items() if value is not None and value != ""}
+    best: dict[str, tuple[int, str]] = {}
+    for name in rest:
+        field, rank = _RANKS.get(plain(name), ("", 0))
+        if field and (field not in best or rank < best[field][0]):
+            best[field] = rank, name
+    fields: Fields = {field: rest.pop(name) for field, (_, name) in best.items()}
+    answer = fields.pop(_NEAR_ANSWER, None)
+    if "rephrases" in fields:
+        fields["rephrases"] = _listed(fields["rephrases"])
+    if "locality" in fields:
+        fields["locality"] = _near(fields["locality"], answer)
+    return fields | {"metadata": _metadata(fields.get("metadata"), rest)}
+
+
+def plain(name: str) -> str:
+    """A column's name as ALIASES has it."""
+    return name.strip().casefold().replace("-", "_").replace(" ", "_")
+
+
+def mend(row: dict[str, Any]) -> Iterator[Fields]:
+    """zsRE as MEND, EasyEdit and others have it: ``alt`` is the edit that is asked for (``cond`` says so too).
+
+    ``answers``, the truth of the question, is kept in the metadata. Locality comes from Natural Questions.
+    """
+    rest = dict(row)
+    fields: Fields = {"prompt": rest.pop("src"), "target": rest.pop("alt")}
+    rephrase, near, answer = rest.pop("rephrase", None), rest.pop("loc", None), rest.pop("loc_ans", None)
+    if rephrase is not None:
+        fields["rephrases"] = _listed(rephrase)
+    if near is not None:
+        prompt = near.removeprefix("nq question: ") if isinstance(near, str) else near
+        fields["locality"] = [{"prompt": prompt, "target": answer}]
+    yield flat(rest) | fields
+
+
+def counterfact(row: dict[str, Any]) -> Iterator[Fields]:
+    """CounterFact as ROME has it. Its neighbours share the true answer that the edit overwrites."""
+    rest = dict(row)
+    rewrite = rest.pop("requested_rewrite")
+    template, subject = _inside(rewrite, "prompt"), _inside(rewrite, "subject")
+    if not isinstance(template, str) or not isinstance(subject, str):
+        raise ReportError("requested_rewrite: expected a prompt with {} in it and a subject, both text")
+    true = _inside(_inside(rewrite, "target_true"), "str")
+    fields = {
+        "prompt": template.replace("{}", subject, 1),
+        "target": _inside(_inside(rewrite, "target_new"), "str"),
+        "subject": subject,
+        "rephrases": rest.pop("paraphrase_prompts", []),
+        "locality": _near(rest.pop("neighborhood_prompts", []), true),
+    }
+    # Hundreds of sentences to sample from and to compare with: they say nothing about the edit.
+    for name in ("generation_prompts", "attribute_prompts"):
+        rest.pop(name, None)
+    described = flat(rest)
+    yield described | fields | {"metadata": described["metadata"] | {"ground_truth": true}}
+
+
+def selfcheck(row: dict[str, Any]) -> Iterator[Fields]:
+    """A passage as SelfCheckGPT has it: each sentence that was found wrong is a report.
+
+    As GRACE and MELO have it, the prompt is the head line with the true sentences before, and the target the true
+    sentence in its place. SelfCheckGPT itself names no ``concept``; without one there is no head line, and the first
+    sentence, which then has no prompt, is refused.
+    """
+    text, annotation, concept = row["wiki_bio_text"], row["annotation"], row.get("concept")
+    if not isinstance(text, str) or not isinstance(annotation, list):
+        raise ReportError("wiki_bio_text: expected text; annotation: expected a list of words, one a sentence")
+    head = [f"This is a Wikipedia passage about {concept}."] if isinstance(concept, str) else []
+    cuts = [0, *(match.end() for match in _SENTENCE_END.finditer(text)), len(text)]
+    true = [text[start:end].strip() for start, end in pairwise(cuts)]
+    metadata = {"layout": "selfcheckgpt", "wiki_bio_test_idx": row.get("wiki_bio_test_idx")}
+    said = row.get("gpt3_sentences")
+    for position, (sentence, verdict) in enumerate(zip(true, annotation, strict=False)):
+        prompt = " ".join([*head, *true[:position]])
+        if verdict == "accurate":
+            continue
+        fields: Fields = {"prompt": prompt or None, "target": sentence, "metadata": metadata | {"annotation": verdict}}
+        if isinstance(said, list) and position < len(said):
+            fields["metadata"]["said"] = said[position]
+        yield fields | ({"subject": concept} if head else {})
+
+
+LAYOUTS: tuple[tuple[frozenset[str], Callable[[dict[str, Any]], Iterator[Fields]]], ...] = (
+    (frozenset({"src", "alt"}), mend),
+    (frozenset({"requested_rewrite"}), counterfact),
+    (frozenset({"wiki_bio_text", "annotation"}), selfcheck),
+)
+"""The keys that only this layout has, and what tells it."""
+
+
+def _inside(value: Any, key: str) -> Any:
+    return value.get(key) if isinstance(value, dict) else None
+
+
+def _listed(value: Any) -> Any:
+    """One text as a list of it; a CSV cell that holds a JSON list as that list."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        try:
+            return parse(value)
+        except ReportError:
+            return [value]  # a text may begin with a bracket
+    return [value]
+
+
+def _near(value: Any, answer: Any = None) -> Any:
+    """Locality as a list of prompts and targets; KnowEdit has lists of them by kind, others bare prompts."""
+    if isinstance(value, dict) and "prompt" not in value:
+        value = [item for kind in value.values() for item in (kind if isinstance(kind, list) else [kind])]
+    listed = [value] if isinstance(value, dict) else _listed(value)
+    if not isinstance(listed, list):
+        return listed
+    return [_neighbour(item, answer) for item in listed]
+
+
+def _neighbour(item: Any, answer: Any) -> Any:
+    if isinstance(item, str):
+        return {"prompt": item, "target": answer}
+    if not isinstance(item, dict):
+        return item
+    target = next((item[name] for name in _NEAR_TARGETS if item.get(name) not in (None, "")), answer)
+    while isinstance(target, list):  # several accepted answers, and in KnowEdit several spellings of each
+        target = target[0] if target else None
+    return {"prompt": item.get("prompt"), "target": target}
+
+
+def _metadata(given: Any, rest: Fields) -> Fields:
+    if isinstance(given, str) and given.lstrip().startswith("{"):
+        given = parse(given)
+    if given is None:
+        return rest
+    return {**given, **rest} if isinstance(given, dict) else {"metadata": given, **rest}

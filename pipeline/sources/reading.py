@@ -1,0 +1,163 @@
+"""Reading a source: every row of every file ends as a report or in quarantine, a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.sources.files import SourceFile, files
+from pipeline.sources.layouts import told
+from pipeline.sources.report import checked
+from pipeline.sources.rows import READERS
+from pipeline.sources.rows.row import Refused, Row
+from pipeline.sources.strict_json import ReportError
+from schemas.reports import QUARANTINE, REPORTS
+
+DETAIL_CHARACTERS = 500
+REASON_CHARACTERS = 1_000
+BATCH_CHARACTERS = 16_000_000
+"""A batch ends here as well, so that large reports do not make large batches."""
+
+_BEING_WRITTEN = "still being written"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What came of some rows.
+
+    Attributes:
+        reports: of schema ``REPORTS``, in the order of the files and of the rows in them.
+        quarantine: of schema ``QUARANTINE``, in the same order.
+    """
+
+    reports: pa.RecordBatch
+    quarantine: pa.RecordBatch
+
+
+def read(
+    source: str, *, batch_rows: int = 2000, settled_seconds: float = 5.0, now: datetime | None = None
+) -> Iterator[Batch]:
+    """Reports and what is none, out of a file, a folder or a URL.
+
+    A row that is wrong costs itself alone. A file that is still being written, by its name or because it changed less
+    than ``settled_seconds`` ago, is left for the next time: one row of line 0 in quarantine says so. A file whose end
+    is missing gives the rows that are whole, and one in quarantine that begins with "cut short".
+
+    Args:
+        source: a path or any fsspec URL. JSON Lines, JSON, CSV, Parquet or Arrow IPC, by the names' endings.
+        batch_rows: rows of a batch at most, reports and quarantine together.
+        settled_seconds: how long a file must not have changed.
+        now: what times are compared with, and the time of quarantine; None: now.
+
+    Returns:
+        Batches with at least one row each; memory does not grow with what is read.
+
+    Raises:
+        SourceError: there is nothing at ``source``, or it cannot be reached; at once, not with the first batch.
+        ValueError: ``batch_rows`` is less than 1, or ``now`` has no time zone.
+    """
+    if batch_rows < 1:
+        raise ValueError(f"batch_rows is {batch_rows}, expected at least 1")
+    if now is not None and now.tzinfo is None:
+        raise ValueError(f"now is {now} without a time zone, expected one: datetime.now(UTC)")
+    return _batches(files(source), batch_rows, settled_seconds, now or datetime.now(UTC))
+
+
+def _batches(found: list[SourceFile], batch_rows: int, settled_seconds: float, now: datetime) -> Iterator[Batch]:
+    pending = _Pending(now)
+    for file in found:
+        for row in _outcomes(file, settled_seconds, now):
+            pending.add(row, file)
+            if len(pending) >= batch_rows or pending.characters >= BATCH_CHARACTERS:
+                yield pending.batch()
+                pending = _Pending(now)
+    if len(pending):
+        yield pending.batch()
+
+
+@dataclass(slots=True)
+class _Pending:
+    """Rows of the batch under way."""
+
+    now: datetime
+    characters: int = 0
+    reports: list[dict[str, Any]] = field(default_factory=list)
+    quarantine: list[dict[str, Any]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.reports) + len(self.quarantine)
+
+    def add(self, row: dict[str, Any] | Refused, file: SourceFile) -> None:
+        if isinstance(row, Refused):
+            reason, detail = _printable(row.reason, REASON_CHARACTERS), _printable(row.text, DETAIL_CHARACTERS)
+            place = {"source": file.name, "line": row.line}
+            self.quarantine.append(place | {"reason": reason, "detail": detail, "time": self.now})
+            return
+        self.reports.append(row | {"source": file.name})
+        texts = [row["prompt"], row["target"], row["evidence"] or "", row["metadata"], *row["rephrases"]]
+        texts += [text for near in row["locality"] for text in near.values() if text]
+        self.characters += sum(map(len, texts))
+
+    def batch(self) -> Batch:
+        return Batch(
+            pa.RecordBatch.from_pylist(self.reports, schema=REPORTS),
+            pa.RecordBatch.from_pylist(self.quarantine, schema=QUARANTINE),
+        )
+
+
+def _outcomes(file: SourceFile, settled_seconds: float, now: datetime) -> Iterator[dict[str, Any] | Refused]:
+    """Rows of ``REPORTS`` without their source, and what was refused, of one file."""
+    if not file.regular:
+        yield Refused(0, "a link, a device or a pipe came, expected a file: put the file itself here, or name it")
+        return
+    if reason := file.unsettled(settled_seconds, now):
+        yield Refused(0, f"{_BEING_WRITTEN}: {reason}; it is read the next time")
+        return
+    reader = READERS.get(file.suffix)
+    if reader is None:
+        yield Refused(0, f"the ending {file.suffix!r} says nothing about its format, expected one of {[*READERS]}")
+        return
+    try:
+        with file.open() as opened:
+            for row in reader(opened):
+                yield from [row] if isinstance(row, Refused) else _reports(row, file.modified or now, now)
+        if file.changed():
+            yield Refused(0, f"{_BEING_WRITTEN}: it changed while it was read; what it had until then was read")
+    except OSError as error:
+        yield Refused(0, f"cannot be read: {error}")
+
+
+def _reports(row: Row, modified: datetime, now: datetime) -> Iterator[dict[str, Any] | Refused]:
+    told_any = False
+    try:
+        for fields in told(row.content):
+            told_any = True
+            try:
+                yield checked(fields, modified, now) | {"line": row.line}
+            except ReportError as error:
+                yield _refused(row, str(error))
+    except ReportError as error:
+        yield _refused(row, str(error))
+        return
+    if not told_any:
+        yield _refused(row, "nothing in it is wrong, expected at least one sentence to correct")
+
+
+def _refused(row: Row, reason: str) -> Refused:
+    return Refused(
+        row.line, reason, row.text or ", ".join(f"{name}: {_brief(row.content[name])}" for name in row.content)
+    )
+
+
+def _brief(value: Any) -> str:
+    """Its beginning, without spelling out what may be enormous."""
+    return value[:DETAIL_CHARACTERS] if isinstance(value, str) else repr(value)[:DETAIL_CHARACTERS]
+
+
+def _printable(text: str, characters: int) -> str:
+    """Its beginning, with bytes that are no UTF-8 told as numbers."""
+    return text[:characters].encode("utf-8", "backslashreplace").decode()[:characters]

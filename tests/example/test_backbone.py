@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.editing.backbone import Backbone
+from pipeline.editing.edit import Edit
+from pipeline.editing.model import EditedModel
+from pipeline.example import REPORTS, backbone, known_facts
+from pipeline.example.backbone import build_backbone
+from pipeline.example.facts import facts
+from pipeline.sources import admit, read
+
+
+def share_right(model: EditedModel, questions: list[tuple[str, str]]) -> float:
+    """Share of (prompt, answer) that the model says, by free generation."""
+    answers = model.generate([prompt for prompt, _ in questions], max_new_tokens=16)
+    return sum(answer == right for answer, (_, right) in zip(answers, questions, strict=True)) / len(questions)
+
+
+@pytest.mark.slow
+def test_it_says_what_it_was_taught(example_backbone: Backbone) -> None:
+    model = EditedModel.from_backbone(example_backbone, index="memory")
+    taught = [(prompt, fact.belief) for fact in facts() for prompt in fact.trained_prompts]
+    held_back = [(fact.prompts[-1], fact.belief) for fact in facts() if fact.mistake]
+    assert share_right(model, taught) >= 0.98
+    assert share_right(model, held_back) >= 0.9
+    assert model.generate("What is the capital of Australia?", max_new_tokens=16) == "Sydney"
+
+
+@pytest.mark.slow
+def test_a_night_of_reports_corrects_it_and_changes_nothing_else(example_backbone: Backbone) -> None:
+    model = EditedModel.from_backbone(example_backbone, index="memory")
+    before = share_right(model, known_facts())
+    for night, known in (("night-1.jsonl", ()), ("night-2.jsonl", model.records)):
+        batches = [batch.reports for batch in read(str(REPORTS / night), settled_seconds=0)]
+        rows = admit(batches, known=list(known)).edits.select(["prompt", "target", "rephrases"])
+        edits = [Edit(row["prompt"], row["target"], tuple(row["rephrases"])) for row in rows.to_pylist()]
+        assert [outcome.reason for outcome in model.edit(edits) if not outcome.learned] == []
+        assert share_right(model, [(edit.prompt, edit.target) for edit in edits]) == 1.0
+        assert share_right(model, [(text, edit.target) for edit in edits for text in edit.rephrases]) >= 0.8
+        assert share_right(model, known_facts()) >= before - 0.005
+    assert model.generate("What is the capital of Kazakhstan?", max_new_tokens=16) == "Astana"
+
+
+@pytest.mark.slow
+def test_what_is_complete_is_not_built_again(example_folder: Path) -> None:
+    written = {file: file.stat().st_mtime_ns for file in example_folder.iterdir()}
+    assert build_backbone(example_folder) == example_folder
+    assert {file: file.stat().st_mtime_ns for file in example_folder.iterdir()} == written
+
+
+def test_another_folder_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(FileExistsError, match="no complete example backbone"):
+        build_backbone(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_a_build_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_out(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(backbone, "_train", run_out)
+    with pytest.raises(MemoryError):
+        build_backbone(tmp_path / "backbone", progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_short_training_writes_all_files_and_keeps_the_callers_random_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backbone, "STEPS", 2)
+    state = torch.random.get_rng_state()
+    one, other, third = (
+        build_backbone(tmp_path / name, progress=False, seed=seed) for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    )
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert {file.name for file in one.iterdir()} == set(backbone.FILES)
+    assert sorted(os.listdir(tmp_path)) == ["a", "b", "c"]
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (one, other, third)]
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_any_text_has_tokens_and_comes_back() -> None:
+    tokenizer = backbone._tokenizer()
+    for text in ("Brasília", "ᚠᛇᚻ, 中文 and 🙂", "Which city is the capital of złoty?"):
+        ids = tokenizer(text)["input_ids"]
+        assert ids[-1] == tokenizer.eos_token_id
+        assert tokenizer.unk_token_id not in ids
+        assert tokenizer.decode(ids, skip_special_tokens=True).strip() == text

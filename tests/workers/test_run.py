@@ -1,0 +1,184 @@
+"""The whole run on a tiny model: reports in, a promoted version out; the same one whatever dies on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.editing.model import EditedModel
+from pipeline.journal import BusyError, Journal, Night
+from pipeline.registry.tracking import Registry
+from pipeline.run import RunResult, run
+from pipeline.settings import EditingSettings, Settings
+from tests.editing.tiny import tiny_backbone
+from workers.evaluator import EvaluatorWorker
+from workers.trainer import TrainerWorker
+
+pytestmark = pytest.mark.usefixtures("embedded_ray")
+
+FACTS = {
+    "Who wrote the first novel in the series?": "Paris",
+    "The capital of the northern province is": "green",
+    "What is the capital of France?": "museum",
+    "The treaty was signed in the spring of": "1847",
+    "When did the old museum move?": "novel",
+}
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "t5"
+    model, tokenizer = tiny_backbone("t5")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def settings_in(home: Path, **changes: Any) -> Settings:
+    return Settings(home=home, editing=EditingSettings(edits_per_block=2, blocks_per_step=1), **changes)
+
+
+def write(path: Path, facts: dict[str, str], *lines: str) -> Path:
+    rows = [json.dumps({"prompt": prompt, "target": target}) for prompt, target in facts.items()]
+    path.write_text("\n".join([*rows, *lines]) + "\n")
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+    return path
+
+
+def do(home: Path, source: Path, backbone: Path, **changes: Any) -> RunResult:
+    return run(settings_in(home, **changes), str(source), str(backbone), lambda line: None)
+
+
+def test_reports_become_a_champion_and_a_second_night_builds_on_it(tmp_path: Path, backbone: Path) -> None:
+    first, *others = FACTS.items()
+    source = write(tmp_path / "reports.jsonl", dict([first]), '{"prompt": "broken', json.dumps({"prompt": "no target"}))
+    made = do(tmp_path / "home", source, backbone)
+    assert made.counts == {"reports": 3, "quarantine": 2, "edits": 1, "duplicates": 0, "contradictions": 0}
+    assert made.scores is not None
+    assert made.scores.edit_success == 1.0
+    assert made.verdict is not None
+    assert made.verdict.passed
+
+    again = do(tmp_path / "home", source, backbone)
+    assert (again.digest, again.counts["edits"], again.counts["duplicates"]) == (None, 0, 1)
+
+    more = do(tmp_path / "home", write(tmp_path / "more.jsonl", dict(others)), backbone)
+    settings = settings_in(tmp_path / "home")
+    registry = Registry(settings.tracking_uri, settings.name, tmp_path / "home" / "artifacts")
+    champion = registry.champion()
+    assert champion is not None
+    assert (champion.number, champion.digest) == (2, more.digest)
+    assert [move.to_version for move in registry.history()] == [1, 2]
+    model = EditedModel.load(champion.folder, index="memory")
+    assert model.generate(list(FACTS)) == list(FACTS.values())
+    assert model.version == 2
+    journal = Journal(tmp_path / "home")
+    assert [night.outcome for night in journal.nights()] == ["promoted", "nothing new", "promoted"]
+
+
+def test_a_gate_that_fails_keeps_the_champion_and_the_next_night_takes_the_edits_up(
+    tmp_path: Path, backbone: Path
+) -> None:
+    home, (first, *others) = tmp_path / "home", FACTS.items()
+    strict = {"gate": {"seconds_per_question": 1e-9}}
+    kept = do(home, write(tmp_path / "a.jsonl", dict([first])), backbone, **strict)
+    assert kept.verdict is not None
+    assert not kept.verdict.passed
+    assert kept.verdict.reasons
+    settings = settings_in(home)
+    registry = Registry(settings.tracking_uri, settings.name, home / "artifacts")
+    candidate = registry.candidate()
+    assert registry.champion() is None
+    assert candidate is not None
+    assert candidate.tags["gate"] == "failed"
+    assert candidate.tags["reasons"] == "; ".join(kept.verdict.reasons)
+
+    made = do(home, write(tmp_path / "b.jsonl", dict(others[:1])), backbone)
+    assert made.verdict is not None
+    assert made.verdict.passed
+    known = pq.read_table(home / "versions" / str(made.digest) / "edits.parquet")
+    assert known["prompt"].to_pylist() == [first[0], others[0][0]]
+
+
+def test_an_edit_that_the_model_cannot_take_costs_no_other(tmp_path: Path, backbone: Path) -> None:
+    facts = dict(list(FACTS.items())[:2]) | {"What does nobody know?": "<unk>"}
+    made = do(tmp_path / "home", write(tmp_path / "a.jsonl", facts), backbone)
+    assert made.refused is not None
+    assert len(made.refused) == 1
+    assert "special ones" in next(iter(made.refused.values()))
+    assert made.scores is not None
+    assert made.scores.counts["edit"] == 2
+
+
+def killed_once(worker: type, method: str, trace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first actor that is asked for ``method`` dies of it."""
+    own: Callable[..., Any] = getattr(worker, method)
+
+    def dying(self: Any, *arguments: Any) -> Any:
+        if not trace.exists():
+            trace.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return own(self, *arguments)
+
+    monkeypatch.setattr(worker, method, dying)
+
+
+def test_the_same_version_comes_out_whatever_dies_on_the_way(
+    tmp_path: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write(tmp_path / "a.jsonl", FACTS)
+    undisturbed = do(tmp_path / "calm", source, backbone).digest
+    assert undisturbed is not None
+    deaths = [(TrainerWorker, "plan"), (TrainerWorker, "train"), (TrainerWorker, "commit"), (EvaluatorWorker, "ask")]
+    for worker, method in deaths:
+        killed_once(worker, method, tmp_path / f"{method}.killed", monkeypatch)
+    made = do(tmp_path / "home", source, backbone, trainers=2)
+    assert len(list(tmp_path.glob("*.killed"))) == len(deaths)
+    assert made.digest == undisturbed
+    assert made.counts["edits"] == len(FACTS)
+
+
+class PowerCutError(Exception):
+    """Comes after the work of a step, before it is written down."""
+
+
+def stopping_after(name: str) -> Callable[..., dict[str, Any]]:
+    own = Journal.step
+
+    def step(self: Journal, night: Night, step: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        if step == name and name not in self.results(night):
+            work()
+            raise PowerCutError
+        return own(self, night, step, work)
+
+    return step
+
+
+def test_a_driver_that_stopped_anywhere_goes_on_to_the_same_version(
+    tmp_path: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write(tmp_path / "a.jsonl", FACTS)
+    expected = do(tmp_path / "calm", source, backbone).digest
+    home = tmp_path / "home"
+    for name in ("reports", "version", "scores", "gate", "registered"):
+        with monkeypatch.context() as patch, pytest.raises(PowerCutError):
+            patch.setattr(Journal, "step", stopping_after(name))
+            do(home, source, backbone)
+    made = do(home, source, backbone)
+    assert made.digest == expected
+    assert made.number == 1
+    assert made.night == 1
+    assert len(list((home / "versions").iterdir())) == 1
+
+
+def test_a_second_run_at_the_same_time_is_refused(tmp_path: Path, backbone: Path) -> None:
+    journal = Journal(tmp_path / "home")
+    with journal.at_work(), pytest.raises(BusyError, match=f"process {os.getpid()} of"):
+        do(tmp_path / "home", write(tmp_path / "a.jsonl", FACTS), backbone)

@@ -1,0 +1,48 @@
+"""The ingestion actor: reads reports and admits or refuses each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.sources import Batch, admit, read
+from schemas.reports import QUARANTINE
+
+
+class IngestionWorker:
+    """Turns a source into tables in a night's folder."""
+
+    def ingest(self, source: str, known: Collection[str], folder: Path) -> dict[str, int]:
+        """Reads a source to its end.
+
+        Args:
+            source: file, folder or URL.
+            known: ids of edits that were admitted before.
+            folder: gets edits, duplicates, contradictions and quarantine, Parquet each.
+
+        Returns:
+            How many rows each has, and ``reports``: how many were read.
+        """
+        counts = {"reports": 0, "quarantine": 0}
+        with pq.ParquetWriter(folder / "quarantine.parquet", QUARANTINE) as quarantine:
+
+            def reports(batches: Iterator[Batch]) -> Iterator[pa.RecordBatch]:
+                for batch in batches:
+                    quarantine.write_batch(batch.quarantine)
+                    counts["quarantine"] += batch.quarantine.num_rows
+                    counts["reports"] += batch.reports.num_rows + batch.quarantine.num_rows
+                    yield batch.reports
+
+            admission = admit(reports(read(source)), known)
+        tables = {
+            "edits": admission.edits,
+            "duplicates": admission.duplicates,
+            "contradictions": admission.contradictions,
+        }
+        for name, table in tables.items():
+            pq.write_table(table, folder / f"{name}.parquet")
+            counts[name] = table.num_rows
+        return counts

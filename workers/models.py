@@ -1,0 +1,45 @@
+"""Which edited model an actor holds, and how it comes by it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pipeline.editing.model import EditedModel
+from pipeline.settings import EditingSettings, Task
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Everything that an actor needs to have a model, in a few strings.
+
+    Attributes:
+        backbone: folder or hub id.
+        task: of the backbone.
+        editing: settings of a model without a version.
+        version: folder of a saved version; None for the bare backbone.
+    """
+
+    backbone: str
+    task: Task
+    editing: EditingSettings
+    version: str | None = None
+
+    def open(self, index: str | Path | None = "memory") -> EditedModel:
+        """The model; see ``EditedModel.from_backbone`` for ``index``."""
+        if self.version is not None:
+            return EditedModel.load(self.version, index=index)
+        return EditedModel.from_backbone(self.backbone, self.task, settings=self.editing, index=index)
+
+
+def circumstances(model: EditedModel) -> str:
+    """Digest of what, besides a unit itself, decides the weights that training gives it."""
+    content = {
+        "backbone": model.backbone.digest,
+        "recipe": asdict(model.recipe),
+        "seed": model.settings.seed,
+        "margin": model.settings.margin,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,137 @@
+"""How a run is spread over Ray: actors are made, given numbered work, and replaced when they die.
+
+Nothing is derived from the order of calls. Every piece of work has a number, its result is the same whoever did it,
+and what a dead actor was doing is given to another one.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import GetTimeoutError, RayActorError
+
+IN_FLIGHT = 2
+"""Calls that wait at one actor: the next is there when one ends, and no more is held in memory."""
+
+
+class SpreadError(RuntimeError):
+    """Ray is not there, has too little, or lost one actor too often."""
+
+
+@dataclass
+class Crew:
+    """Equal actors that share work.
+
+    Args:
+        worker: the class that each wraps.
+        arguments: of its constructor, by the actor's place: 0, 1, ...
+        count: actors.
+        resources: Ray's options of each: ``num_cpus``, ``num_gpus``.
+        patience: seconds that one call may take, starting the actor included.
+        lives: how often an actor may be replaced in all.
+    """
+
+    worker: type
+    arguments: Callable[[int], tuple[Any, ...]]
+    count: int = 1
+    resources: Mapping[str, float] = field(default_factory=dict)
+    patience: float = 3600.0
+    lives: int = 20
+    _actors: list[ActorHandle[Any]] = field(default_factory=list)
+
+    def __enter__(self) -> Crew:
+        self._check_resources()
+        self._actors = [self._start(place) for place in range(self.count)]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for actor in self._actors:
+            ray.kill(actor)
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """One call of the first actor; again, of its successor, when it dies."""
+        return next(iter(self.share(method, [arguments], first=True)))[1]
+
+    def share(
+        self,
+        method: str,
+        calls: Sequence[tuple[Any, ...]],
+        first: bool = False,
+    ) -> Iterator[tuple[int, Any]]:
+        """Gives calls to whoever is free.
+
+        Args:
+            method: of the worker.
+            calls: arguments of each.
+            first: only the first actor may have them.
+
+        Yields:
+            Number and result of each call, as they end.
+
+        Raises:
+            SpreadError: a call took longer than ``patience``, or actors died more often than ``lives``.
+        """
+        waiting = deque(range(len(calls)))
+        flying: dict[ray.ObjectRef, tuple[int, int]] = {}
+        places = range(1 if first else self.count)
+        load = dict.fromkeys(places, 0)
+        while waiting or flying:
+            while waiting and (place := min(places, key=load.__getitem__)) is not None and load[place] < IN_FLIGHT:
+                number = waiting.popleft()
+                flying[getattr(self._actors[place], method).remote(*calls[number])] = number, place
+                load[place] += 1
+            ready, _ = ray.wait(list(flying), num_returns=1, timeout=self.patience)
+            if not ready:
+                raise SpreadError(
+                    f"{self.worker.__name__}.{method} gave no answer in {self.patience:.0f} s: look at the actor's "
+                    "log, or allow more time in the settings"
+                )
+            number, place = flying.pop(ready[0])
+            load[place] -= 1
+            try:
+                result = ray.get(ready[0], timeout=self.patience)
+            except (RayActorError, GetTimeoutError) as error:
+                waiting.appendleft(number)
+                self._replace(place, ready[0], flying, waiting, load, error)
+                continue
+            yield number, result
+
+    def _replace(
+        self,
+        place: int,
+        lost: ray.ObjectRef,
+        flying: dict[ray.ObjectRef, tuple[int, int]],
+        waiting: deque[int],
+        load: dict[int, int],
+        error: Exception,
+    ) -> None:
+        """Puts a new actor in a dead one's place, and takes back what that one was given."""
+        if self.lives == 0:
+            raise SpreadError(f"{self.worker.__name__} died too often, the last time with: {error}") from error
+        self.lives -= 1
+        ray.kill(self._actors[place])
+        for ref in [ref for ref, (_, where) in flying.items() if where == place]:
+            waiting.appendleft(flying.pop(ref)[0])
+        load[place] = 0
+        self._actors[place] = self._start(place)
+
+    def _start(self, place: int) -> ActorHandle[Any]:
+        actor: Any = ray.remote(self.worker)
+        started = actor.options(max_restarts=0, max_task_retries=0, **self.resources).remote(*self.arguments(place))
+        return cast("ActorHandle[Any]", started)
+
+    def _check_resources(self) -> None:
+        """Ray waits for ever for what it doesn't have, and says nothing."""
+        there = ray.cluster_resources()
+        for name, key in (("num_gpus", "GPU"), ("num_cpus", "CPU")):
+            wanted = self.count * self.resources.get(name, 0)
+            if wanted > there.get(key, 0):
+                raise SpreadError(
+                    f"{self.count} {self.worker.__name__} need {wanted:g} {key}, but the cluster has "
+                    f"{there.get(key, 0):g}: ask for fewer in the settings, or add nodes"
+                )

@@ -1,0 +1,97 @@
+"""The trainer actor. Any number train; the lead one also plans, commits, and owns the index."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import pyarrow as pa
+import torch
+
+from pipeline.editing.check import check_edits
+from pipeline.editing.curriculum import Plan, TrainedUnit, Unit
+from pipeline.editing.edit import Edit, EditError
+from pipeline.editing.model import EditedModel
+from pipeline.units import light
+from workers.models import ModelSpec, circumstances
+
+
+class TrainerWorker:
+    """Wraps one ``EditedModel``. Nothing it does depends on what it was asked before.
+
+    Args:
+        spec: the model that is edited tonight.
+        index: where the lead trainer keeps the keys, a folder or URL; what an earlier one left in the folder goes.
+            The others' keys go no further than ``memory``.
+        threads: of torch.
+    """
+
+    def __init__(self, spec: ModelSpec, index: str | Path | None, threads: int) -> None:
+        torch.set_num_threads(threads)
+        if isinstance(index, Path):  # the version's tables hold the truth, and the index is rebuilt from them
+            shutil.rmtree(index, ignore_errors=True)
+        self._model = spec.open(index)
+        self._trainer = self._model.trainer()
+
+    def circumstances(self) -> str:
+        """See ``workers.models.circumstances``."""
+        return circumstances(self._model)
+
+    def plan(self, edits: pa.Table) -> tuple[Plan, dict[str, str]]:
+        """Keys, block ids and units of work for edits of schema REPORTS.
+
+        Returns:
+            The plan, and why those that this model cannot take were left out of it, by edit id.
+        """
+        fit, refused = [], {}
+        for edit in edits_of(edits):
+            try:
+                check_edits(self._model.backbone, [edit])
+                fit.append(edit)
+            except EditError as error:
+                refused[edit.edit_id] = str(error)
+        return self._model.plan(fit), refused
+
+    def train(self, unit: Unit) -> TrainedUnit:
+        """Trains one unit; comes back without the weights it started from."""
+        return light(self._trainer.train(unit))
+
+    def commit(self, plan: Plan, versions: Path) -> str:
+        """Makes the version of a plan whose units are trained.
+
+        Args:
+            plan: with every round taken in.
+            versions: folder in which the version gets a folder of its own, named by its digest.
+
+        Returns:
+            The version's digest.
+        """
+        self._model.commit(plan)
+        return save_version(self._model, versions)
+
+
+def edits_of(table: pa.Table) -> list[Edit]:
+    """Rows of schema REPORTS -> edits."""
+    columns = ["prompt", "target", "rephrases", "locality", "subject"]
+    return [
+        Edit(
+            row["prompt"],
+            row["target"],
+            tuple(row["rephrases"] or ()),
+            tuple(other["prompt"] for other in row["locality"] or ()),
+            row["subject"],
+        )
+        for row in table.select(columns).to_pylist()
+    ]
+
+
+def save_version(model: EditedModel, versions: Path) -> str:
+    """Saves a version under its digest; the same version twice is the same folder."""
+    versions.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".saving-", dir=versions) as scratch:
+        digest = model.save(Path(scratch) / "version")
+        with suppress(OSError):  # it is there already: a folder is never replaced by another
+            (Path(scratch) / "version").rename(versions / digest)
+    return digest
