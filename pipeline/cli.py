@@ -92,6 +92,16 @@ def edits(
 
 
 @app.command()
+def undo(
+    edit_id: Annotated[str, typer.Argument(metavar="ID", help="The first digits do.")], as_json: AsJson = False
+) -> None:
+    """Take one of the champion's edits back: a new version without it."""
+    from pipeline import commands
+
+    commands.undo(edit_id, as_json)
+
+
+@app.command()
 def history(as_json: AsJson = False) -> None:
     """Which version was in use when, and why."""
     from pipeline import commands

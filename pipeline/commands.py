@@ -7,13 +7,17 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from pydantic import BaseModel
 from rich.console import Console
 
 from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from pipeline.registry.tracking import Registered, Registry
+    from pipeline.run import RunResult
 
 out, progress = Console(), Console(stderr=True)
 
@@ -24,6 +28,8 @@ KEPT_BACK = 3
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Errors that say what to do are for the person who asked, without a traceback."""
+    from transformers.utils import logging as transformers
+
     from pipeline.editing.backbone import BackboneError
     from pipeline.editing.checkpoint import CheckpointError
     from pipeline.editing.edit import EditError
@@ -45,6 +51,7 @@ def plain_errors() -> Iterator[None]:
         SourceError,
         SpreadError,
     )
+    transformers.disable_progress_bar()
     try:
         yield
     except expected as error:
@@ -54,7 +61,6 @@ def plain_errors() -> Iterator[None]:
 
 def run(reports: str | None, backbone: str | None, as_json: bool) -> None:
     """One run; without a backbone in the settings, one of the example."""
-    from pipeline import screens
     from pipeline.run import run as run_night
 
     settings = Settings()
@@ -64,7 +70,31 @@ def run(reports: str | None, backbone: str | None, as_json: bool) -> None:
             settings, backbone, source = _example(settings, source)
         if source is None:
             raise typer.BadParameter("no reports: pass --reports, or set MELO_REPORTS, to a file, a folder or a URL")
-        result = run_night(settings, source, backbone, lambda line: progress.print(line, highlight=False))
+        result = run_night(settings, source, backbone, _say)
+    _show(settings, result, as_json)
+
+
+def undo(edit_id: str, as_json: bool) -> None:
+    """A version without one of the champion's edits, scored, registered and held against the gate as any other."""
+    from pipeline.editing.checkpoint import read_manifest
+    from pipeline.run import UNDO
+    from pipeline.run import run as run_night
+
+    settings = Settings()
+    with plain_errors():
+        champion, (row, *others) = _champion_edits(settings, edit_id)
+        if others:
+            raise typer.BadParameter(f"{edit_id!r} begins the ids of {1 + len(others)} edits: give more of it")
+        if row["state"] != "live":
+            raise typer.BadParameter(f"edit {row['edit_id']} is not live but {row['state']}: there is nothing to undo")
+        backbone = read_manifest(champion.folder).backbone.reference
+        result = run_night(settings, UNDO + row["edit_id"], backbone, _say)
+    _show(settings, result, as_json)
+
+
+def _show(settings: Settings, result: RunResult, as_json: bool) -> None:
+    from pipeline import screens
+
     if as_json:
         print(json.dumps(_plain(asdict(result)), indent=2))
     elif result.verdict is None:
@@ -143,16 +173,8 @@ def status(as_json: bool) -> None:
 
 def edits(edit_id: str | None, as_json: bool) -> None:
     """The champion's edits, or one of them."""
-    import pyarrow.parquet as pq
-
     with plain_errors():
-        champion = _registry(Settings()).champion()
-    if champion is None:
-        raise typer.BadParameter("there is no champion yet: melo run makes one")
-    rows = pq.read_table(champion.folder / "edits.parquet").to_pylist()
-    chosen = [row for row in rows if edit_id is None or row["edit_id"].startswith(edit_id)]
-    if not chosen:
-        raise typer.BadParameter(f"version {champion.number} has no edit {edit_id!r}; melo edits lists all {len(rows)}")
+        _, chosen = _champion_edits(Settings(), edit_id)
     if as_json:
         print(json.dumps(chosen, indent=2))
         return
@@ -209,10 +231,28 @@ def _example(settings: Settings, source: str | None) -> tuple[Settings, str, str
     return settings.model_copy(update={"upstream": upstream}), str(backbone), source or (unread or [str(nights[-1])])[0]
 
 
-def _registry(settings: Settings) -> Any:
+def _champion_edits(settings: Settings, edit_id: str | None) -> tuple[Registered, list[dict[str, Any]]]:
+    """The champion, and its edits whose ids begin so."""
+    import pyarrow.parquet as pq
+
+    champion = _registry(settings).champion()
+    if champion is None:
+        raise typer.BadParameter("there is no champion yet: melo run makes one")
+    rows = pq.read_table(champion.folder / "edits.parquet").to_pylist()
+    chosen = [row for row in rows if edit_id is None or row["edit_id"].startswith(edit_id)]
+    if not chosen:
+        raise typer.BadParameter(f"version {champion.number} has no edit {edit_id!r}; melo edits lists all {len(rows)}")
+    return champion, chosen
+
+
+def _registry(settings: Settings) -> Registry:
     from pipeline.registry.tracking import Registry
 
     return Registry(settings.tracking_uri, settings.name, settings.home.absolute() / "artifacts")
+
+
+def _say(line: str) -> None:
+    progress.print(line, highlight=False)
 
 
 def _plain(value: Any) -> Any:

@@ -23,7 +23,7 @@ from pipeline.journal import Journal, Night
 from pipeline.registry.tracking import Registry
 from pipeline.settings import Settings
 from pipeline.units import UnitStore
-from schemas.reports import REPORTS
+from schemas.reports import CONTRADICTIONS, DUPLICATES, QUARANTINE, REPORTS
 from workers.connect import connected
 from workers.evaluator import EvaluatorWorker
 from workers.ingestion import IngestionWorker
@@ -60,12 +60,16 @@ class RunResult:
     refused: dict[str, str] | None = None
 
 
+UNDO = "undo:"
+"""A source that begins with it names edits that are to be taken back, by their ids."""
+
+
 def run(settings: Settings, source: str, backbone: str, say: Say) -> RunResult:
     """Reads a source, edits, evaluates, registers and, if the gate lets it, promotes.
 
     Args:
         settings: all of them.
-        source: file, folder or URL of reports.
+        source: file, folder or URL of reports; or ``UNDO`` and ids of the champion's edits, with commas.
         backbone: folder or hub id.
         say: told what is being done.
 
@@ -102,10 +106,10 @@ class _Run:
         else:
             self._say(f"night {night.number} did not end: going on where it stopped")
         counts = self._step(night, "reports", self._ingest)
-        if not counts["edits"]:
+        if not counts["edits"] and not night.source.startswith(UNDO):
             self._journal.end(night, "nothing new")
             return RunResult(night.number, counts, night.folder)
-        made = self._step(night, "version", self._teach)
+        made = self._step(night, "version", self._undo if night.source.startswith(UNDO) else self._teach)
         scores = Scores.model_validate(self._step(night, "scores", self._score))
         verdict = Verdict.model_validate(self._step(night, "gate", self._judge))
         number = self._step(night, "registered", self._register)["number"]
@@ -119,6 +123,8 @@ class _Run:
     # -- reports -------------------------------------------------------------------------------------------------
 
     def _ingest(self, night: Night) -> dict[str, int]:
+        if night.source.startswith(UNDO):
+            return _nothing(night.folder)
         self._say(f"reading reports from {night.source}")
         known = self._logged(before=night)["edit_id"].to_pylist()
         with self._crew(IngestionWorker, lambda place: (), 1) as crew:
@@ -139,10 +145,9 @@ class _Run:
         edits = log.filter(pc.invert(pc.is_in(log["edit_id"], pa.array(self._decided(night), pa.string()))))
         self._say(f"teaching {edits.num_rows} edits")
         settings, spec = self._settings, self._spec(night.base)
-        home = settings.qdrant_url or self._journal.home / "index"
 
         def arguments(place: int) -> tuple[Any, ...]:
-            return spec, home if place == 0 else "memory", 1
+            return spec, self._index() if place == 0 else "memory", 1
 
         with self._crew(TrainerWorker, arguments, settings.trainers, gpus=settings.trainer_gpus) as crew:
             store = UnitStore(night.folder / "units", crew.call("circumstances"))
@@ -154,6 +159,18 @@ class _Run:
                 plan.curriculum.finish([trained for unit in units if (trained := store.get(unit)) is not None])
             digest = crew.call("commit", plan, self._journal.versions)
         return {"digest": digest, "refused": refused}
+
+    def _undo(self, night: Night) -> dict[str, Any]:
+        """Takes edits of the base back; nothing is trained."""
+        ids = night.source.removeprefix(UNDO).split(",")
+        self._say(f"taking back {len(ids)} edits")
+        spec = self._spec(night.base)
+        with self._crew(TrainerWorker, lambda place: (spec, self._index(), 1), 1) as crew:
+            digest = crew.call("undo", ids, self._journal.versions)
+        return {"digest": digest, "refused": {}}
+
+    def _index(self) -> str | Path:
+        return self._settings.qdrant_url or self._journal.home / "index"
 
     def _decided(self, night: Night) -> list[str]:
         """Edits that the base has a record of, and those that the model cannot take."""
@@ -258,3 +275,11 @@ class _Run:
     def _crew(self, worker: type, arguments: Callable[[int], tuple[Any, ...]], count: int, gpus: float = 0) -> Crew:
         resources = {"num_cpus": 1, "num_gpus": gpus}
         return Crew(worker, arguments, count, resources, self._settings.patience)
+
+
+def _nothing(folder: Path) -> dict[str, int]:
+    """The tables of a night without reports."""
+    tables = {"edits": REPORTS, "quarantine": QUARANTINE, "duplicates": DUPLICATES, "contradictions": CONTRADICTIONS}
+    for name, schema in tables.items():
+        pq.write_table(schema.empty_table(), folder / f"{name}.parquet")
+    return dict.fromkeys(("reports", *tables), 0)

@@ -88,7 +88,7 @@ def _scores(scores: Scores, verdict: Verdict) -> RenderableType:
             continue
         check = gates.get(name)
         gate = "" if check is None else f"{'passed' if check.passed else 'FAILED'}: {check.why}"
-        table.add_row(name, f"{value:.3f}", gate)
+        table.add_row(name, f"{value:.2g}" if "seconds" in name else f"{value:.3f}", gate)
     return table
 
 

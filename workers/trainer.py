@@ -71,6 +71,11 @@ class TrainerWorker:
         self._model.commit(plan)
         return save_version(self._model, versions)
 
+    def undo(self, edit_ids: list[str], versions: Path) -> str:
+        """Makes the version without some of the model's edits; gives its digest."""
+        self._model.undo(edit_ids)
+        return save_version(self._model, versions)
+
 
 def edits_of(table: pa.Table) -> list[Edit]:
     """Rows of schema REPORTS -> edits."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -70,15 +71,37 @@ def test_a_build_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_short_training_writes_all_files_and_keeps_the_callers_random_numbers(
+def test_of_two_builds_at_once_the_first_to_finish_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backbone, "STEPS", 2)
+    train, folder = backbone._train, tmp_path / "backbone"
+
+    def overtaken(*arguments: Any) -> Any:
+        monkeypatch.setattr(backbone, "_train", train)
+        build_backbone(folder, progress=False, seed=1)
+        return train(*arguments)
+
+    monkeypatch.setattr(backbone, "_train", overtaken)
+    assert build_backbone(folder, progress=False, seed=2) == folder
+    alone = build_backbone(tmp_path / "alone", progress=False, seed=1)
+    assert (folder / "model.safetensors").read_bytes() == (alone / "model.safetensors").read_bytes()
+    assert sorted(os.listdir(tmp_path)) == ["alone", "backbone"]
+
+
+def test_weights_depend_on_the_seed_alone_and_torch_is_left_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backbone, "STEPS", 2)
     state = torch.random.get_rng_state()
-    one, other, third = (
-        build_backbone(tmp_path / name, progress=False, seed=seed) for name, seed in (("a", 1), ("b", 1), ("c", 2))
-    )
+    one = build_backbone(tmp_path / "a", progress=False, seed=1)
     assert torch.equal(torch.random.get_rng_state(), state)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        other = build_backbone(tmp_path / "b", progress=False, seed=1)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
+    third = build_backbone(tmp_path / "c", progress=False, seed=2)
     assert {file.name for file in one.iterdir()} == set(backbone.FILES)
     assert sorted(os.listdir(tmp_path)) == ["a", "b", "c"]
     weights = [(folder / "model.safetensors").read_bytes() for folder in (one, other, third)]

@@ -15,7 +15,7 @@ import pytest
 from pipeline.editing.model import EditedModel
 from pipeline.journal import BusyError, Journal, Night
 from pipeline.registry.tracking import Registry
-from pipeline.run import RunResult, run
+from pipeline.run import UNDO, RunResult, run
 from pipeline.settings import EditingSettings, Settings
 from tests.editing.tiny import tiny_backbone
 from workers.evaluator import EvaluatorWorker
@@ -79,8 +79,19 @@ def test_reports_become_a_champion_and_a_second_night_builds_on_it(tmp_path: Pat
     model = EditedModel.load(champion.folder, index="memory")
     assert model.generate(list(FACTS)) == list(FACTS.values())
     assert model.version == 2
+
+    edit_id = next(edit_id for edit_id, record in model.records.items() if record.edit.prompt == first[0])
+    undone = run(settings, UNDO + edit_id, str(backbone), lambda line: None)
+    assert undone.scores is not None
+    assert undone.scores.counts["edit"] == len(others)
+    without = EditedModel.load(tmp_path / "home" / "versions" / str(undone.digest), index="memory")
+    assert without.records[edit_id].state == "undone"
+    assert without.route([first[0]])[0].block is None
+    assert without.generate([prompt for prompt, _ in others]) == [target for _, target in others]
+    assert do(tmp_path / "home", source, backbone).digest is None  # what was undone is not taught again
     journal = Journal(tmp_path / "home")
-    assert [night.outcome for night in journal.nights()] == ["promoted", "nothing new", "promoted"]
+    outcomes = [night.outcome for night in journal.nights()]
+    assert outcomes == ["promoted", "nothing new", "promoted", "promoted", "nothing new"]
 
 
 def test_a_gate_that_fails_keeps_the_champion_and_the_next_night_takes_the_edits_up(
