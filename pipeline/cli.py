@@ -65,6 +65,18 @@ def run(
 
 
 @app.command()
+def submit(
+    reports: Annotated[str, typer.Option(metavar="PATH|URL", help="Reports, as the cluster's nodes find them.")],
+    address: Annotated[str, typer.Option(metavar="URL", help="The cluster's dashboard.")] = "http://127.0.0.1:8265",
+    backbone: Annotated[str | None, typer.Option(metavar="DIR|ID", help="Model to edit [env: MELO_BACKBONE].")] = None,
+) -> None:
+    """Send a run over a big backlog to a Ray cluster; the same one twice on a day is sent once."""
+    from pipeline import commands
+
+    commands.submit(reports, backbone, address)
+
+
+@app.command()
 def ask(prompts: Annotated[list[str], typer.Argument(metavar="PROMPT ...")], as_json: AsJson = False) -> None:
     """Ask backbone and champion, and show the route."""
     from pipeline import commands

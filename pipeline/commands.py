@@ -92,6 +92,23 @@ def undo(edit_id: str, as_json: bool) -> None:
     _show(settings, result, as_json)
 
 
+def submit(reports: str, backbone: str | None, address: str) -> None:
+    """Sends a run over a backlog to a cluster."""
+    from datetime import UTC, datetime
+
+    from workers.submission import job
+    from workers.submission import submit as send
+
+    settings = Settings()
+    backbone = backbone or settings.backbone
+    if backbone is None:
+        raise typer.BadParameter("no backbone: pass --backbone, or set MELO_BACKBONE, to what the cluster's nodes find")
+    with plain_errors():
+        submitted, new = send(address, job(settings, reports, backbone, datetime.now(UTC).date()))
+    out.print(f"{submitted}{'' if new else ' was submitted before and is not submitted again'}", highlight=False)
+    out.print(f"ray job logs --address {address} --follow {submitted}", highlight=False)
+
+
 def _show(settings: Settings, result: RunResult, as_json: bool) -> None:
     from pipeline import screens
 

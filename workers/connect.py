@@ -31,11 +31,12 @@ def connected(address: str | None, cpus: int | None = None) -> Iterator[None]:
         return
     if address is None:
         ray.init(
+            "local",  # never whatever cluster happens to run on this machine
             num_cpus=cpus,
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.WARNING,
-            configure_logging=False,
+            _node_ip_address="127.0.0.1",
         )
     else:
         _knock(address)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
@@ -70,12 +71,13 @@ class EditedModel:
             self.blocks = Blocks(self._lora.widths, recipe.partial_rank, backbone.device)
             self.clusters = Clusters(probes.shape[1], radius, settings.conflicts)
             self._pending: list[Delta] = []
+            self._lock = threading.RLock()  # of the index and of the blocks that it leads to
             where = index or Settings().qdrant_url
             self._index = open_index(where, self.clusters.width)
             opened.callback(self._index.close)
             if self._index.count() != (0, 0):  # its rows come from this model alone
                 raise ValueError(f"{where} holds an index already; choose a folder that is empty or not there yet")
-            self._routed = RoutedBackbone(backbone, self._lora, self._reader, self.blocks, self._index)
+            self._routed = RoutedBackbone(backbone, self._lora, self._reader, self.blocks, self._index, self._lock)
             self._opened = opened.pop_all()
 
     @classmethod
@@ -245,7 +247,6 @@ class EditedModel:
         self.clusters.withdraw(list(edit_ids))
         for edit_id in edit_ids:
             self.records.mark(edit_id, "undone", self.version)
-        self._drop_dead_blocks()
         self._publish(self.clusters.drain(self.version))
 
     def save(self, directory: str | Path) -> str:
@@ -373,7 +374,6 @@ class EditedModel:
                 for gone in step.evicted:
                     self.records.mark(gone, "evicted", self.version)
         self._check_routes([step.edit_id for step in steps])
-        self._drop_dead_blocks()
         self._publish(self.clusters.drain(self.version))
 
     def _check_routes(self, edit_ids: list[str]) -> None:
@@ -385,17 +385,19 @@ class EditedModel:
                 outcome = replace(record.outcome, learned=False, reason=reason)
                 self.records[edit_id] = replace(record, outcome=outcome)
 
-    def _drop_dead_blocks(self) -> None:
-        alive = self.records.blocks()
-        self.blocks.drop([block for block in self.blocks.ids if block not in alive])
-
     def _publish(self, delta: Delta | None = None) -> None:
-        """Sends changes to the index. What it could not take is kept and sent again first."""
-        if delta is not None:
-            self._pending.append(delta)
-        while self._pending:
-            self._index.apply(self._pending[0])
-            self._pending.pop(0)
+        """Sends changes to the index, and drops blocks that no key leads to any more.
+
+        What the index could not take is kept and sent again first.
+        """
+        with self._lock:
+            if delta is not None:
+                alive = self.records.blocks()
+                self.blocks.drop([block for block in self.blocks.ids if block not in alive])
+                self._pending.append(delta)
+            while self._pending:
+                self._index.apply(self._pending[0])
+                self._pending.pop(0)
 
 
 def _outcome(edit: Edit, taught: Curriculum, step: Step | None) -> Outcome:

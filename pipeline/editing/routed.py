@@ -6,7 +6,7 @@ Shape letters: b prompts, s tokens.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -36,20 +36,32 @@ class RoutedBackbone:
         reader: of its keys.
         blocks: all blocks.
         index: says which block answers what.
+        lock: held while the index is changed, and blocks are dropped with it.
     """
 
-    def __init__(self, backbone: Backbone, lora: DynamicLora, reader: KeyReader, blocks: Blocks, index: Index) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        lora: DynamicLora,
+        reader: KeyReader,
+        blocks: Blocks,
+        index: Index,
+        lock: AbstractContextManager[bool],
+    ) -> None:
         self._backbone = backbone
         self._lora = lora
         self._reader = reader
         self._blocks = blocks
         self._index = index
+        self._lock = lock
 
     def route(self, prompts: Sequence[str]) -> list[Route]:
         """See ``EditedModel.route``."""
         if not prompts:
             return []
-        return self._index.route(self._reader.keys(self._backbone.tokenize_prompts(list(prompts))), outside=True)
+        keys = self._reader.keys(self._backbone.tokenize_prompts(list(prompts)))
+        with self._lock:
+            return self._index.route(keys, outside=True)
 
     def generate(
         self, inputs: Sequence[str] | str | torch.Tensor, attention_mask: torch.Tensor | None, arguments: dict[str, Any]
@@ -97,10 +109,11 @@ class RoutedBackbone:
         """Routes the request in the middle of its first forward pass, between the key layer and the blocks."""
 
         def activate(keys: torch.Tensor) -> None:
-            chosen = [route.block for route in self._index.route(keys.cpu())]
-            rows = [row for row, block in enumerate(chosen) if block is not None]
-            if rows:
+            with self._lock:
+                chosen = [route.block for route in self._index.route(keys.cpu())]
+                rows = [row for row, block in enumerate(chosen) if block is not None]
                 weights = self._blocks.gather([block for block in chosen if block is not None])
+            if rows:
                 where = None if len(rows) == len(chosen) else torch.tensor(rows, device=mask.device)
                 self._lora.activate(weights, where, len(chosen), self._backbone.dtype)
 

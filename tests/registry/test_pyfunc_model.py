@@ -23,13 +23,10 @@ PROMPTS = [EDITS[0].prompt, UNSEEN, EDITS[1].prompt]
 
 
 def load(registry: Registry, **options: Any) -> Any:
-    """The candidate; MLflow takes the store from a setting of the process, which is put back."""
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(registry.uri)
-    try:
+    """The candidate; MLflow takes the store from the environment of the process, which is put back."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", registry.uri)
         return mlflow.pyfunc.load_model(f"models:/{registry.name}@candidate", **options)
-    finally:
-        mlflow.set_tracking_uri(before)
 
 
 def test_it_answers_as_the_edited_model(registry: Registry, versions: list[Version]) -> None:

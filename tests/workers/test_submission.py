@@ -1,0 +1,119 @@
+"""A backlog as a Ray job: absolute in everything, and once a day and content."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from pipeline.settings import EditingSettings, Settings
+from tests.editing.tiny import tiny_backbone
+from workers.spread import SpreadError
+from workers.submission import job, submit
+
+DAY = date(2026, 3, 1)
+
+
+def test_nothing_in_a_job_is_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = Settings(home=Path("state"), upstream=Path("known.jsonl"), editing=EditingSettings(seed=7))
+    wanted = job(settings, "s3://reports", "backbone", DAY)
+    environment = wanted["runtime_env"]["env_vars"]
+    assert environment["MELO_HOME"] == str(tmp_path / "state")
+    assert environment["MELO_UPSTREAM"] == str(tmp_path / "known.jsonl")
+    assert environment["MLFLOW_TRACKING_URI"] == f"sqlite:///{tmp_path}/state/mlflow.db"
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    there = Settings()
+    assert (there.editing, there.gate, there.home) == (settings.editing, settings.gate, tmp_path / "state")
+    assert (there.reports, there.backbone, there.tracking_uri) == ("s3://reports", "backbone", settings.tracking_uri)
+
+
+def test_one_id_for_one_day_and_one_content() -> None:
+    settings = Settings()
+    first = job(settings, "a", "b", DAY)["submission_id"]
+    assert first.startswith("melo-2026-03-01-")
+    assert job(settings, "a", "b", DAY)["submission_id"] == first
+    others = [
+        job(settings, "c", "b", DAY),
+        job(settings, "a", "c", DAY),
+        job(settings, "a", "b", date(2026, 3, 2)),
+        job(settings.model_copy(update={"trainers": 2}), "a", "b", DAY),
+    ]
+    assert len({first, *(other["submission_id"] for other in others)}) == 5
+
+
+def test_a_dashboard_that_is_not_there_is_named() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        with pytest.raises(SpreadError, match=address):
+            submit(address, job(Settings(), "a", "b", DAY))
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def head(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str]]:
+    """A Ray head of its own with a dashboard, on loopback: (address, dashboard). Stopped by its process group."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    port, dashboard = free_port(), free_port()
+    command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus=2"]
+    command += ["--node-ip-address=127.0.0.1", f"--port={port}", "--include-dashboard=true"]
+    command += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", "--disable-usage-stats"]
+    command += [f"--dashboard-agent-listen-port={free_port()}"]  # the usual one is taken by the other tests' Ray
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        for _ in range(600):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", dashboard)) == 0:
+                    break
+            time.sleep(0.1)
+        yield f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=60)
+
+
+@pytest.mark.slow
+def test_a_job_makes_a_champion_and_is_not_taken_twice(head: tuple[str, str], tmp_path: Path) -> None:
+    from ray.job_submission import JobStatus, JobSubmissionClient
+
+    address, dashboard = head
+    model, tokenizer = tiny_backbone("t5")
+    model.save_pretrained(tmp_path / "t5")
+    tokenizer.save_pretrained(tmp_path / "t5")
+    reports = tmp_path / "reports.jsonl"
+    reports.write_text(json.dumps({"prompt": "What is the capital of France?", "target": "museum"}) + "\n")
+    os.utime(reports, (1_700_000_000, 1_700_000_000))
+    settings = Settings(home=tmp_path / "home", editing=EditingSettings(edits_per_block=2))
+    wanted = job(settings, str(reports), str(tmp_path / "t5"), DAY)
+    wanted["entrypoint"] = f"{sys.executable} -m pipeline.cli run --json"
+    wanted["runtime_env"]["env_vars"] |= {"RAY_ADDRESS": address, "PYTHONPATH": str(Path(__file__).parents[2])}
+    submitted, new = submit(dashboard, wanted)
+    assert new
+    assert submit(dashboard, wanted) == (submitted, False)
+    client = JobSubmissionClient(dashboard)
+    for _ in range(180):
+        if (status := client.get_job_status(submitted)).is_terminal():
+            break
+        time.sleep(1)
+    logs = client.get_job_logs(submitted)
+    assert status == JobStatus.SUCCEEDED, logs
+    result = json.loads(logs[logs.index("{\n") :])
+    assert result["verdict"]["passed"]
+    assert (tmp_path / "home" / "versions" / result["digest"] / "manifest.json").is_file()
