@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 from pydantic import BaseModel
 from rich.console import Console
+from rich.text import Text
 
+from pipeline.journal import user_name
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except expected as error:
-        progress.print(f"[red]error:[/red] {error}", markup=True, highlight=False)
+        progress.print(Text.assemble(("error: ", "red"), str(error)))
         raise typer.Exit(1) from None
 
 
@@ -132,9 +133,7 @@ def ask(prompts: list[str], as_json: bool) -> None:
 
     settings = Settings()
     with plain_errors():
-        champion = _registry(settings).champion()
-        if champion is None:
-            raise typer.BadParameter("there is no champion yet: melo run makes one")
+        champion = _champion(settings)
         model = EditedModel.load(champion.folder, index="memory")
         said, routes = model.generate(prompts), model.route(prompts)
         tokens = backbone_answers(model.backbone, model.backbone.tokenize_prompts(prompts), 64)
@@ -217,14 +216,14 @@ def history(as_json: bool) -> None:
 def promote(number: int, why: str) -> None:
     """Puts a version into use by hand."""
     with plain_errors():
-        move = _registry(Settings()).promote(number, getpass.getuser(), why, {})
+        move = _registry(Settings()).promote(number, user_name(), why, {})
     out.print(f"version {move.to_version} is champion", highlight=False)
 
 
 def rollback(why: str) -> None:
     """Puts the version before the champion back into use."""
     with plain_errors():
-        move = _registry(Settings()).rollback(getpass.getuser(), why)
+        move = _registry(Settings()).rollback(user_name(), why)
     out.print(f"version {move.to_version} is champion again, instead of {move.from_version}", highlight=False)
 
 
@@ -252,14 +251,21 @@ def _champion_edits(settings: Settings, edit_id: str | None) -> tuple[Registered
     """The champion, and its edits whose ids begin so."""
     import pyarrow.parquet as pq
 
-    champion = _registry(settings).champion()
-    if champion is None:
-        raise typer.BadParameter("there is no champion yet: melo run makes one")
-    rows = pq.read_table(champion.folder / "edits.parquet").to_pylist()
+    from pipeline.editing.checkpoint import RECORDS
+
+    champion = _champion(settings)
+    rows = pq.read_table(champion.folder / RECORDS).to_pylist()
     chosen = [row for row in rows if edit_id is None or row["edit_id"].startswith(edit_id)]
     if not chosen:
         raise typer.BadParameter(f"version {champion.number} has no edit {edit_id!r}; melo edits lists all {len(rows)}")
     return champion, chosen
+
+
+def _champion(settings: Settings) -> Registered:
+    champion = _registry(settings).champion()
+    if champion is None:
+        raise typer.BadParameter("there is no champion yet: melo run makes one")
+    return champion
 
 
 def _registry(settings: Settings) -> Registry:

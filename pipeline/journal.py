@@ -104,7 +104,7 @@ class Journal:
                 f"{who.get('host')}, since {who.get('since')}. Wait until it has ended."
             ) from None
         try:
-            me = {"process": os.getpid(), "user": _user(), "host": socket.gethostname(), "since": _now()}
+            me = {"process": os.getpid(), "user": user_name(), "host": socket.gethostname(), "since": _now()}
             write_atomically(holder, json.dumps(me).encode())
             yield
         finally:
@@ -180,7 +180,8 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Who runs this process."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container without a passwd entry

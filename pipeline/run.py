@@ -6,7 +6,6 @@ again, and comes to the same version (rules 6 and 9).
 
 from __future__ import annotations
 
-import getpass
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,9 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.editing.checkpoint import RECORDS
 from pipeline.evaluation import Scores, Verdict, judge, questions, summarise
 from pipeline.evaluation.figures import conflicts, distances_and_radii
-from pipeline.journal import Journal, Night
+from pipeline.journal import Journal, Night, user_name
 from pipeline.registry.tracking import Registry
 from pipeline.settings import Settings
 from pipeline.units import UnitStore
@@ -153,10 +153,13 @@ class _Run:
             store = UnitStore(night.folder / "units", crew.call("circumstances"))
             plan, refused = crew.call("plan", edits)
             while units := plan.curriculum.units():
-                missing = [unit for unit in units if store.get(unit) is None]
+                kept = [(unit, store.get(unit)) for unit in units]
+                ended = [trained for _, trained in kept if trained is not None]
+                missing = [unit for unit, trained in kept if trained is None]
                 for number, trained in crew.share("train", [(unit,) for unit in missing]):
-                    store.put(replace(trained, unit=missing[number]))
-                plan.curriculum.finish([trained for unit in units if (trained := store.get(unit)) is not None])
+                    ended.append(replace(trained, unit=missing[number]))
+                    store.put(ended[-1])
+                plan.curriculum.finish(ended)
             digest = crew.call("commit", plan, self._journal.versions)
         return {"digest": digest, "refused": refused}
 
@@ -184,7 +187,7 @@ class _Run:
         return refused
 
     def _records(self, digest: str) -> pa.Table:
-        return pq.read_table(self._journal.versions / digest / "edits.parquet")
+        return pq.read_table(self._journal.versions / digest / RECORDS)
 
     def _spec(self, digest: str | None) -> ModelSpec:
         version = None if digest is None else str(self._journal.versions / digest)
@@ -269,7 +272,7 @@ class _Run:
         if results["gate"]["passed"]:
             scores = Scores.model_validate(results["scores"]).flat()
             number = results["registered"]["number"]
-            self._registry.promote(number, getpass.getuser(), f"night {night.number} passed the gate", scores)
+            self._registry.promote(number, user_name(), f"night {night.number} passed the gate", scores)
         return {"promoted": results["gate"]["passed"]}
 
     def _crew(self, worker: type, arguments: Callable[[int], tuple[Any, ...]], count: int, gpus: float = 0) -> Crew:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from schemas.columns import column
+
 FORMAT = 1
 """Version of both tables. Raised when a column changes its meaning."""
 
@@ -20,18 +22,14 @@ def _vector(width: int) -> pa.DataType:
     return pa.list_(pa.field("item", pa.float32(), nullable=False), width)
 
 
-def _field(name: str, kind: pa.DataType, doc: str) -> pa.Field:
-    return pa.field(name, kind, nullable=False, metadata={"doc": doc})
-
-
 def clusters(width: int) -> pa.Schema:
     """Schema of the clusters table for keys of ``width`` numbers; rows ascend by ``cluster``."""
     return pa.schema(
         [
-            _field("cluster", pa.int64(), "id of the cluster; ids grow and are never used twice"),
-            _field("label", pa.string(), "normalised target that all edits of the cluster share"),
-            _field("centre", _vector(width), "where a query's distance is measured from, in units of the key"),
-            _field("radius", pa.float32(), "scope around the centre, Euclidean, in units of the key"),
+            column("cluster", pa.int64(), "id of the cluster; ids grow and are never used twice"),
+            column("label", pa.string(), "normalised target that all edits of the cluster share"),
+            column("centre", _vector(width), "where a query's distance is measured from, in units of the key"),
+            column("radius", pa.float32(), "scope around the centre, Euclidean, in units of the key"),
         ]
     )
 
@@ -40,10 +38,10 @@ def keys(width: int) -> pa.Schema:
     """Schema of the keys table for keys of ``width`` numbers; rows ascend by ``position``."""
     return pa.schema(
         [
-            _field("edit_id", pa.string(), "the edit that the key belongs to; an edit has one key at most"),
-            _field("cluster", pa.int64(), "cluster that holds the key"),
-            _field("block", pa.int64(), "block that answers; -1 marks a withdrawn key, answered by the backbone"),
-            _field("position", pa.int64(), "order of arrival; unique, with gaps where keys have gone"),
-            _field("key", _vector(width), "hidden state of the prompt's last token at the key layer"),
+            column("edit_id", pa.string(), "the edit that the key belongs to; an edit has one key at most"),
+            column("cluster", pa.int64(), "cluster that holds the key"),
+            column("block", pa.int64(), "block that answers; -1 marks a withdrawn key, answered by the backbone"),
+            column("position", pa.int64(), "order of arrival; unique, with gaps where keys have gone"),
+            column("key", _vector(width), "hidden state of the prompt's last token at the key layer"),
         ]
     )

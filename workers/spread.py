@@ -81,7 +81,7 @@ class Crew:
         places = range(1 if first else self.count)
         load = dict.fromkeys(places, 0)
         while waiting or flying:
-            while waiting and (place := min(places, key=load.__getitem__)) is not None and load[place] < IN_FLIGHT:
+            while waiting and load[place := min(places, key=load.__getitem__)] < IN_FLIGHT:
                 number = waiting.popleft()
                 flying[getattr(self._actors[place], method).remote(*calls[number])] = number, place
                 load[place] += 1

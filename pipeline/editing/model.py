@@ -177,7 +177,7 @@ class EditedModel:
         if plan.version != self.version:
             raise EditError(f"the plan was made for version {plan.version}, but this is {self.version}: plan again")
         if plan.new:
-            self._commit(plan.new, plan.keys, plan.curriculum)
+            self._take_in(plan.new, plan.keys, plan.curriculum)
         fresh = {edit.edit_id for edit in plan.new}
         outcomes = [self.records[edit.edit_id].outcome for edit in plan.asked]
         return [outcome if outcome.edit_id in fresh else replace(outcome, steps=0) for outcome in outcomes]
@@ -350,7 +350,8 @@ class EditedModel:
         known |= dict(zip(unread, self._reader.keys(list(unread.values())), strict=True))
         return torch.stack([known[edit.prompt] for edit in edits]) if edits else torch.empty(0, self.clusters.width)
 
-    def _commit(self, edits: Sequence[Edit], keys: torch.Tensor, taught: Curriculum) -> None:
+    def _take_in(self, edits: Sequence[Edit], keys: torch.Tensor, taught: Curriculum) -> None:
+        """The next version: blocks, clusters, records and index with these edits."""
         self.version += 1
         self.next_block = taught.next_block
         blocks = taught.learned_blocks()
