@@ -114,6 +114,22 @@ def undo(
 
 
 @app.command()
+def evaluate(
+    number: Annotated[
+        int | None, typer.Argument(metavar="[VERSION]", min=1, help="Of the registry; the champion when left out.")
+    ] = None,
+    reports: Annotated[
+        str | None, typer.Option(metavar="PATH|URL", help="Questions to ask instead of those of its own edits.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a version and hold it against the gate (exit code 3: it does not pass); nothing is changed."""
+    from pipeline import commands
+
+    commands.evaluate(number, reports, as_json)
+
+
+@app.command()
 def history(as_json: AsJson = False) -> None:
     """Which version was in use when, and why."""
     from pipeline import commands

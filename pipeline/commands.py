@@ -15,6 +15,7 @@ from rich.text import Text
 
 from pipeline.journal import user_name
 from pipeline.settings import Settings
+from pipeline.telling import Teller
 
 if TYPE_CHECKING:
     from pipeline.registry.tracking import Registered, Registry
@@ -71,14 +72,14 @@ def run(reports: str | None, backbone: str | None, as_json: bool) -> None:
             settings, backbone, source = _example(settings, source)
         if source is None:
             raise typer.BadParameter("no reports: pass --reports, or set MELO_REPORTS, to a file, a folder or a URL")
-        result = run_night(settings, source, backbone, _say)
+        result = run_night(settings, source, backbone, Teller(progress))
     _show(settings, result, as_json)
 
 
 def undo(edit_id: str, as_json: bool) -> None:
     """A version without one of the champion's edits, scored, registered and held against the gate as any other."""
     from pipeline.editing.checkpoint import read_manifest
-    from pipeline.run import UNDO
+    from pipeline.editlog import UNDO
     from pipeline.run import run as run_night
 
     settings = Settings()
@@ -89,7 +90,7 @@ def undo(edit_id: str, as_json: bool) -> None:
         if row["state"] != "live":
             raise typer.BadParameter(f"edit {row['edit_id']} is not live but {row['state']}: there is nothing to undo")
         backbone = read_manifest(champion.folder).backbone.reference
-        result = run_night(settings, UNDO + row["edit_id"], backbone, _say)
+        result = run_night(settings, UNDO + row["edit_id"], backbone, Teller(progress))
     _show(settings, result, as_json)
 
 
@@ -201,6 +202,52 @@ def edits(edit_id: str | None, as_json: bool) -> None:
                 out.print(f"    {name}: {row[name]}", highlight=False)
 
 
+def evaluate(number: int | None, reports: str | None, as_json: bool) -> None:
+    """Scores of a version, by its own edits or by reports that it may never have seen."""
+    import tempfile
+    from pathlib import Path
+
+    from pipeline import screens
+    from pipeline.editlog import EditLog
+    from pipeline.evaluation import judge, questions
+    from pipeline.journal import Journal
+    from pipeline.run import score
+    from pipeline.sources import admit, pairs, read
+    from workers.connect import connected
+    from workers.models import ModelSpec
+
+    settings, teller = Settings(), Teller(progress)
+    with plain_errors(), tempfile.TemporaryDirectory() as scratch:
+        version = _champion(settings) if number is None else _registry(settings).version(number)
+        if reports is None:
+            journal = Journal(settings.home)
+            edits = EditLog(journal, []).to_be_known(version.folder)
+            journal.close()
+        else:
+            edits = admit((batch.reports for batch in read(reports)), {}).edits
+        if not edits.num_rows:
+            raise typer.BadParameter(
+                f"no questions: {reports or settings.home} has no edit to ask version {version.number} for; "
+                "name a file of reports with --reports"
+            )
+        asked = questions(edits, pairs(str(settings.upstream)) if settings.upstream else [])
+        spec = ModelSpec("", settings.task, settings.editing, str(version.folder))
+        with connected(settings.ray_address):
+            scores = score(settings, spec, asked, Path(scratch), teller.track)
+        verdict = judge(scores, None, settings.gate)
+        shown = screens.evaluation(Path(scratch) / "answers.parquet", scores, verdict)
+    if as_json:
+        found = {"version": version.number, "digest": version.digest, "scores": scores, "verdict": verdict}
+        print(json.dumps(_plain(found), indent=2))
+    else:
+        out.print(*shown, sep="\n")
+        out.print(
+            f"\nVersion {version.number} {'passes' if verdict.passed else 'does not pass'} the gate", style="bold"
+        )
+    if not verdict.passed:
+        raise typer.Exit(KEPT_BACK)
+
+
 def history(as_json: bool) -> None:
     """Every promotion and rollback."""
     from pipeline import screens
@@ -235,7 +282,7 @@ def _example(settings: Settings, source: str | None) -> tuple[Settings, str, str
 
     progress.print("no backbone is configured (MELO_BACKBONE): taking the built-in example", highlight=False)
     home = settings.home.absolute() / "example"
-    backbone = build_backbone(home / "backbone")
+    backbone = build_backbone(home / "backbone", Teller(progress))
     upstream = home / "upstream.jsonl"
     rows = [json.dumps({"prompt": prompt, "target": target}) for prompt, target in known_facts()]
     write_atomically(upstream, "\n".join(rows).encode())
@@ -249,12 +296,10 @@ def _example(settings: Settings, source: str | None) -> tuple[Settings, str, str
 
 def _champion_edits(settings: Settings, edit_id: str | None) -> tuple[Registered, list[dict[str, Any]]]:
     """The champion, and its edits whose ids begin so."""
-    import pyarrow.parquet as pq
-
-    from pipeline.editing.checkpoint import RECORDS
+    from pipeline.editlog import records_of
 
     champion = _champion(settings)
-    rows = pq.read_table(champion.folder / RECORDS).to_pylist()
+    rows = records_of(champion.folder).to_pylist()
     chosen = [row for row in rows if edit_id is None or row["edit_id"].startswith(edit_id)]
     if not chosen:
         raise typer.BadParameter(f"version {champion.number} has no edit {edit_id!r}; melo edits lists all {len(rows)}")
@@ -272,10 +317,6 @@ def _registry(settings: Settings) -> Registry:
     from pipeline.registry.tracking import Registry
 
     return Registry(settings.tracking_uri, settings.name, settings.home.absolute() / "artifacts")
-
-
-def _say(line: str) -> None:
-    progress.print(line, highlight=False)
 
 
 def _plain(value: Any) -> Any:

@@ -6,35 +6,37 @@ again, and comes to the same version (rules 6 and 9).
 
 from __future__ import annotations
 
-import json
+import shutil
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.editing.checkpoint import RECORDS
-from pipeline.evaluation import Scores, Verdict, judge, questions, summarise
-from pipeline.evaluation.figures import conflicts, distances_and_radii
+from pipeline.editing.checkpoint import read_manifest
+from pipeline.editlog import UNDO, EditLog, records_of
+from pipeline.evaluation import Scores, Verdict, failures, judge, questions, summarise
+from pipeline.evaluation.figures import conflicts, distances_and_radii, scores_over_edits
 from pipeline.journal import Journal, Night, user_name
 from pipeline.registry.tracking import Registry
 from pipeline.settings import Settings
-from pipeline.units import UnitStore
+from pipeline.sources import pairs
+from pipeline.telling import Teller, Track
 from schemas.reports import CONTRADICTIONS, DUPLICATES, QUARANTINE, REPORTS
 from workers.connect import connected
 from workers.evaluator import EvaluatorWorker
 from workers.ingestion import IngestionWorker
 from workers.models import ModelSpec
+from workers.scoring import answer
 from workers.spread import Crew
+from workers.teaching import teach
 from workers.trainer import TrainerWorker
 
-QUESTIONS_AT_ONCE = 256
-"""Questions that one call of an evaluator gets."""
-
-Say = Callable[[str], None]
+TABLES = {"edits": REPORTS, "quarantine": QUARANTINE, "duplicates": DUPLICATES, "contradictions": CONTRADICTIONS}
+"""What ingestion writes into a night's folder, and its schemas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +62,14 @@ class RunResult:
     refused: dict[str, str] | None = None
 
 
-UNDO = "undo:"
-"""A source that begins with it names edits that are to be taken back, by their ids."""
-
-
-def run(settings: Settings, source: str, backbone: str, say: Say) -> RunResult:
+def run(settings: Settings, source: str, backbone: str, teller: Teller) -> RunResult:
     """Reads a source, edits, evaluates, registers and, if the gate lets it, promotes.
 
     Args:
         settings: all of them.
         source: file, folder or URL of reports; or ``UNDO`` and ids of the champion's edits, with commas.
         backbone: folder or hub id.
-        say: told what is being done.
+        teller: tells what is being done.
 
     Raises:
         BusyError: another run is at work in this home.
@@ -83,7 +81,7 @@ def run(settings: Settings, source: str, backbone: str, say: Say) -> RunResult:
         with journal.at_work():
             registry = Registry(settings.tracking_uri, settings.name, journal.home / "artifacts")
             with connected(settings.ray_address):
-                return _Run(settings, journal, registry, backbone, say).night(source)
+                return _Run(settings, journal, registry, backbone, teller).night(source)
     finally:
         journal.close()
 
@@ -91,14 +89,18 @@ def run(settings: Settings, source: str, backbone: str, say: Say) -> RunResult:
 class _Run:
     """The steps of one run, in order."""
 
-    def __init__(self, settings: Settings, journal: Journal, registry: Registry, backbone: str, say: Say) -> None:
+    def __init__(self, settings: Settings, journal: Journal, registry: Registry, backbone: str, teller: Teller) -> None:
         self._settings = settings
         self._journal = journal
         self._registry = registry
         self._backbone = backbone
-        self._say = say
+        self._say = teller.say
+        self._track = teller.track
+        self._upstream = pairs(str(settings.upstream)) if settings.upstream else []
+        self._log = EditLog(journal, registry.history())
 
     def night(self, source: str) -> RunResult:
+        """One night, or what is left of one that did not end."""
         night = self._journal.unfinished()
         if night is None:
             champion = self._registry.champion()
@@ -114,6 +116,7 @@ class _Run:
         verdict = Verdict.model_validate(self._step(night, "gate", self._judge))
         number = self._step(night, "registered", self._register)["number"]
         self._step(night, "promoted", self._promote)
+        shutil.rmtree(night.folder / "units", ignore_errors=True)  # the version has what was trained
         self._journal.end(night, "promoted" if verdict.passed else "kept back by the gate")
         return RunResult(night.number, counts, night.folder, made["digest"], number, scores, verdict, made["refused"])
 
@@ -124,70 +127,44 @@ class _Run:
 
     def _ingest(self, night: Night) -> dict[str, int]:
         if night.source.startswith(UNDO):
-            return _nothing(night.folder)
+            for name, schema in TABLES.items():
+                pq.write_table(schema.empty_table(), night.folder / f"{name}.parquet")
+            return dict.fromkeys(("reports", *TABLES), 0)
         self._say(f"reading reports from {night.source}")
-        known = self._logged(before=night)["edit_id"].to_pylist()
         with self._crew(IngestionWorker, lambda place: (), 1) as crew:
-            counts: dict[str, int] = crew.call("ingest", night.source, known, night.folder)
+            counts: dict[str, int] = crew.call("ingest", night.source, self._log.known(night), night.folder)
         return counts
-
-    def _logged(self, before: Night | None = None) -> pa.Table:
-        """The edits of all nights, or of those before one, in order: schema REPORTS."""
-        nights = [night for night in self._journal.nights() if before is None or night.number < before.number]
-        files = [file for night in nights if (file := night.folder / "edits.parquet").is_file()]
-        return pa.concat_tables([REPORTS.empty_table(), *(pq.read_table(file, schema=REPORTS) for file in files)])
 
     # -- version -------------------------------------------------------------------------------------------------
 
     def _teach(self, night: Night) -> dict[str, Any]:
-        """Plans, trains and commits what the base does not know: tonight's edits, and those of nights kept back."""
-        log = self._logged()
-        edits = log.filter(pc.invert(pc.is_in(log["edit_id"], pa.array(self._decided(night), pa.string()))))
-        self._say(f"teaching {edits.num_rows} edits")
-        settings, spec = self._settings, self._spec(night.base)
+        """Teaches what the base does not know: tonight's edits, and those of nights that were kept back."""
+        settings, journal, spec = self._settings, self._journal, self._spec(night.base)
+        edits = self._log.to_teach(night)
 
         def arguments(place: int) -> tuple[Any, ...]:
             return spec, self._index() if place == 0 else "memory", 1
 
-        with self._crew(TrainerWorker, arguments, settings.trainers, gpus=settings.trainer_gpus) as crew:
-            store = UnitStore(night.folder / "units", crew.call("circumstances"))
-            plan, refused = crew.call("plan", edits)
-            while units := plan.curriculum.units():
-                kept = [(unit, store.get(unit)) for unit in units]
-                ended = [trained for _, trained in kept if trained is not None]
-                missing = [unit for unit, trained in kept if trained is None]
-                for number, trained in crew.share("train", [(unit,) for unit in missing]):
-                    ended.append(replace(trained, unit=missing[number]))
-                    store.put(ended[-1])
-                plan.curriculum.finish(ended)
-            digest = crew.call("commit", plan, self._journal.versions)
-        return {"digest": digest, "refused": refused}
+        start = time.monotonic()
+        with (
+            self._track(f"teaching {edits.num_rows:,} edits", edits.num_rows) as advance,
+            self._crew(TrainerWorker, arguments, settings.trainers, gpus=settings.trainer_gpus) as crew,
+        ):
+            units = night.folder / "units"
+            digest, refused = teach(crew, edits, settings.portion, units, journal.versions, advance)
+        return {"digest": digest, "refused": refused, "taught": edits.num_rows, "seconds": time.monotonic() - start}
 
     def _undo(self, night: Night) -> dict[str, Any]:
         """Takes edits of the base back; nothing is trained."""
-        ids = night.source.removeprefix(UNDO).split(",")
+        ids, start = night.source.removeprefix(UNDO).split(","), time.monotonic()
         self._say(f"taking back {len(ids)} edits")
         spec = self._spec(night.base)
         with self._crew(TrainerWorker, lambda place: (spec, self._index(), 1), 1) as crew:
             digest = crew.call("undo", ids, self._journal.versions)
-        return {"digest": digest, "refused": {}}
+        return {"digest": digest, "refused": {}, "taught": 0, "seconds": time.monotonic() - start}
 
     def _index(self) -> str | Path:
         return self._settings.qdrant_url or self._journal.home / "index"
-
-    def _decided(self, night: Night) -> list[str]:
-        """Edits that the base has a record of, and those that the model cannot take."""
-        known = [] if night.base is None else self._records(night.base)["edit_id"].to_pylist()
-        return known + list(self._refused())
-
-    def _refused(self) -> dict[str, str]:
-        refused: dict[str, str] = {}
-        for night in self._journal.nights():
-            refused |= self._journal.results(night).get("version", {}).get("refused", {})
-        return refused
-
-    def _records(self, digest: str) -> pa.Table:
-        return pq.read_table(self._journal.versions / digest / RECORDS)
 
     def _spec(self, digest: str | None) -> ModelSpec:
         version = None if digest is None else str(self._journal.versions / digest)
@@ -196,30 +173,11 @@ class _Run:
     # -- scores --------------------------------------------------------------------------------------------------
 
     def _score(self, night: Night) -> dict[str, Any]:
-        settings, digest = self._settings, self._digest(night)
-        asked = questions(self._to_be_known(digest), self._upstream())
-        self._say(f"asking {asked.num_rows} questions")
-        slices = [(asked.slice(start, QUESTIONS_AT_ONCE),) for start in range(0, asked.num_rows, QUESTIONS_AT_ONCE)]
-        spec = self._spec(digest)
-        with self._crew(
-            EvaluatorWorker, lambda place: (spec, 1), settings.evaluators, gpus=settings.evaluator_gpus
-        ) as crew:
-            answers = dict(crew.share("ask", slices))
-        table = pa.concat_tables([answers[number] for number in range(len(slices))])
-        pq.write_table(table, night.folder / "answers.parquet")
-        return summarise(table, settings.task).model_dump(mode="json")
-
-    def _to_be_known(self, digest: str) -> pa.Table:
-        """The edits that a version is to know: those of its records that were neither replaced nor undone."""
-        log, records = self._logged(), self._records(digest)
-        standing = records.filter(pc.is_in(records["state"], pa.array(["live", "failed", "evicted"])))
-        return log.filter(pc.is_in(log["edit_id"], standing["edit_id"].combine_chunks()))
-
-    def _upstream(self) -> list[tuple[str, str]]:
-        if self._settings.upstream is None:
-            return []
-        rows = map(json.loads, self._settings.upstream.read_text().splitlines())
-        return [(row["prompt"], row["target"]) for row in rows]
+        """Asks for all edits that the version is to know, not only tonight's, and for the upstream task."""
+        digest = self._digest(night)
+        asked = questions(self._log.to_be_known(self._journal.versions / digest), self._upstream)
+        spec, folder = self._spec(digest), night.folder
+        return score(self._settings, spec, asked, folder, self._track).model_dump(mode="json")
 
     def _digest(self, night: Night) -> str:
         return str(self._journal.results(night)["version"]["digest"])
@@ -228,41 +186,49 @@ class _Run:
 
     def _judge(self, night: Night) -> dict[str, Any]:
         """Against the thresholds, and against the scores of the version that was edited, which is the champion."""
-        results = self._journal.results(night)
-        before = [
-            found["scores"]
-            for other in self._journal.nights()
-            if (found := self._journal.results(other)).get("version", {}).get("digest") == night.base
-            and "scores" in found
-        ]
-        champion = Scores.model_validate(before[-1]) if before else None
-        verdict = judge(Scores.model_validate(results["scores"]), champion, self._settings.gate)
-        return verdict.model_dump(mode="json")
+        scores = Scores.model_validate(self._journal.results(night)["scores"])
+        before = self._lineage(night)
+        return judge(scores, before[-1] if before else None, self._settings.gate).model_dump(mode="json")
+
+    def _lineage(self, night: Night) -> list[Scores]:
+        """Scores of the versions that led to a night's base, the first one first."""
+        made = {}
+        for other in self._journal.nights():
+            results = self._journal.results(other)
+            if "scores" in results and other.number < night.number:
+                made[results["version"]["digest"]] = other.base, Scores.model_validate(results["scores"])
+        found: list[Scores] = []
+        base = night.base
+        while base in made:
+            base, scores = made.pop(base)
+            found.insert(0, scores)
+        return found
 
     def _register(self, night: Night) -> dict[str, Any]:
         self._say("registering the version")
         results, digest, folder = self._journal.results(night), self._digest(night), night.folder
-        verdict = Verdict.model_validate(results["gate"])
-        tables = {
-            name: pq.read_table(folder / f"{name}.parquet")
-            for name in ("edits", "answers", "quarantine", "duplicates", "contradictions")
-        }
-        records = self._records(digest)
+        verdict, scores = Verdict.model_validate(results["gate"]), Scores.model_validate(results["scores"])
+        tables = {name: pq.read_table(folder / f"{name}.parquet") for name in (*TABLES, "answers")}
+        tables["failures"] = failures(tables["answers"])
+        records = records_of(self._journal.versions / digest)
         figures = [
+            scores_over_edits([*self._lineage(night), scores], folder / "scores.png"),
             distances_and_radii(tables["answers"], folder / "distances.png"),
             conflicts(records, folder / "conflicts.png"),
         ]
+        made = results["version"]
         number = self._registry.register(
             self._journal.versions / digest,
             digest,
             run_name=f"night {night.number}",
             params={"source": night.source, "base": night.base or "the backbone", "backbone": self._backbone}
+            | {"trainers": self._settings.trainers, "portion": self._settings.portion}
             | self._settings.editing.model_dump(mode="json", exclude_none=True),
-            scores=Scores.model_validate(results["scores"]).flat(),
+            scores=scores.flat() | {"edits_taught": made["taught"], "teaching_seconds": made["seconds"]},
             tags={"gate": "passed" if verdict.passed else "failed", "reasons": "; ".join(verdict.reasons)[:4000]},
             tables=tables,
             figures=figures,
-            example=tables["edits"]["prompt"].to_pylist()[:3],
+            example=tables["answers"]["prompt"].to_pylist()[:3],
             edits=records.num_rows,
         )
         return {"number": number}
@@ -276,13 +242,34 @@ class _Run:
         return {"promoted": results["gate"]["passed"]}
 
     def _crew(self, worker: type, arguments: Callable[[int], tuple[Any, ...]], count: int, gpus: float = 0) -> Crew:
-        resources = {"num_cpus": 1, "num_gpus": gpus}
-        return Crew(worker, arguments, count, resources, self._settings.patience)
+        return crew_of(self._settings, worker, arguments, count, gpus)
 
 
-def _nothing(folder: Path) -> dict[str, int]:
-    """The tables of a night without reports."""
-    tables = {"edits": REPORTS, "quarantine": QUARANTINE, "duplicates": DUPLICATES, "contradictions": CONTRADICTIONS}
-    for name, schema in tables.items():
-        pq.write_table(schema.empty_table(), folder / f"{name}.parquet")
-    return dict.fromkeys(("reports", *tables), 0)
+def score(settings: Settings, spec: ModelSpec, asked: pa.Table, folder: Path, track: Track) -> Scores:
+    """Asks a saved version questions.
+
+    Args:
+        settings: how many evaluators, and on what.
+        spec: names the version.
+        asked: schema QUESTIONS.
+        folder: gets ``answers.parquet``: schema ANSWERS.
+        track: of a ``Teller``.
+    """
+    assert spec.version is not None
+    task = read_manifest(Path(spec.version)).backbone.task
+    with (
+        track(f"asking {asked.num_rows:,} questions", asked.num_rows) as advance,
+        crew_of(
+            settings, EvaluatorWorker, lambda place: (spec, 1), settings.evaluators, settings.evaluator_gpus
+        ) as crew,
+    ):
+        answers = answer(crew, asked, folder, advance)
+    size = sum(file.stat().st_size for file in Path(spec.version).iterdir())
+    return summarise(pq.read_table(answers), task, size)
+
+
+def crew_of(
+    settings: Settings, worker: type, arguments: Callable[[int], tuple[Any, ...]], count: int, gpus: float
+) -> Crew:
+    """Actors as the settings want them, one CPU each."""
+    return Crew(worker, arguments, count, {"num_cpus": 1, "num_gpus": gpus}, settings.patience)

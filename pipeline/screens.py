@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
@@ -12,6 +13,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from pipeline.evaluation import Scores, Verdict
+    from pipeline.evaluation.scores import Slice
     from pipeline.registry.promotions import Promotion
     from pipeline.run import RunResult
 
@@ -26,8 +28,7 @@ def run_result(result: RunResult, home: str) -> RenderableType:
     alias = "champion" if result.verdict.passed else "candidate, kept back by the gate"
     return Group(
         _counts(result),
-        _before_and_after(result),
-        _scores(result.scores, result.verdict),
+        *evaluation(result.folder / "answers.parquet", result.scores, result.verdict),
         Text(f"\nVersion {result.number} is {alias} (night {result.night}, {str(result.digest)[:12]})", style="bold"),
         *(Text(f"  because {reason}", style="red") for reason in result.verdict.reasons),
         Text(
@@ -36,6 +37,22 @@ def run_result(result: RunResult, home: str) -> RenderableType:
             f"sqlite:///{home}/mlflow.db"
         ),
     )
+
+
+def evaluation(answers: Path, scores: Scores, verdict: Verdict) -> list[RenderableType]:
+    """Before and after, scores with their gates, and how they differ by the edits' age and source.
+
+    Args:
+        answers: file of schema ANSWERS.
+        scores: of them.
+        verdict: of the scores.
+    """
+    sliced = [
+        _slices(title, slices)
+        for title, slices in (("By versions since learned", scores.by_age), ("By source", scores.by_source))
+        if len(slices) > 1
+    ]
+    return [_before_and_after(answers), _scores(scores, verdict), *sliced]
 
 
 def _counts(result: RunResult) -> RenderableType:
@@ -56,9 +73,9 @@ def _counts(result: RunResult) -> RenderableType:
     return Group(*lines)
 
 
-def _before_and_after(result: RunResult) -> RenderableType:
+def _before_and_after(answers: Path) -> RenderableType:
     table = _table("Before and after", ["prompt", "the backbone said", "now", ""])
-    rows = [row for row in pq.read_table(result.folder / "answers.parquet").to_pylist() if row["answer"] is not None]
+    rows = [row for row in pq.read_table(answers).to_pylist() if row["answer"] is not None]
     edits = [row for row in rows if row["kind"] == "edit"][-SHOWN:]
     others = [row for row in rows if row["kind"] in ("locality", "upstream")][:2]
     for row in edits:
@@ -82,13 +99,24 @@ def _scores(scores: Scores, verdict: Verdict) -> RenderableType:
         ("routing precision", scores.routing_precision),
         ("routing recall", scores.routing_recall),
         ("seconds a question", scores.seconds_per_question),
+        ("bytes an edit", scores.bytes_per_edit),
     ]
+    rows[4:4] = [("perplexity of edits", scores.perplexity["edit"].after)] if "edit" in scores.perplexity else []
     for name, value in rows:
         if value is None:
             continue
         check = gates.get(name)
         gate = "" if check is None else f"{'passed' if check.passed else 'FAILED'}: {check.why}"
-        table.add_row(name, f"{value:.2g}" if "seconds" in name else f"{value:.3f}", gate)
+        shown = f"{value:.2g}" if "seconds" in name else f"{value:,.0f}" if "bytes" in name else f"{value:.3f}"
+        table.add_row(name, shown, gate)
+    return table
+
+
+def _slices(title: str, slices: Mapping[str, Slice]) -> RenderableType:
+    table = _table(title, ["", "edits", "success", "generality", "locality"])
+    for name, part in slices.items():
+        shares = (part.success, part.generality, part.locality)
+        table.add_row(name, f"{part.edits:,}", *("-" if share is None else f"{share:.3f}" for share in shares))
     return table
 
 

@@ -29,6 +29,8 @@ def connected(address: str | None, cpus: int | None = None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    # Says at every start that it guards its ports by a token, which is as it should be.
+    logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
     if address is None:
         ray.init(
             "local",  # never whatever cluster happens to run on this machine

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.sources import Batch, admit, read
+from pipeline.sources import Aside, Batch, admit, read
 from schemas.reports import QUARANTINE
 
 
 class IngestionWorker:
     """Turns a source into tables in a night's folder."""
 
-    def ingest(self, source: str, known: Collection[str], folder: Path) -> dict[str, int]:
+    def ingest(self, source: str, known: Mapping[str, Aside | None], folder: Path) -> dict[str, int]:
         """Reads a source to its end.
 
         Args:
             source: file, folder or URL.
-            known: ids of edits that were admitted before.
+            known: edits that were admitted before; see ``admit``.
             folder: gets edits, duplicates, contradictions and quarantine, Parquet each.
 
         Returns:

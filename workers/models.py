@@ -17,13 +17,13 @@ class ModelSpec:
 
     Attributes:
         backbone: folder or hub id.
-        task: of the backbone.
+        task: of the backbone; None: what its config tells of.
         editing: settings of a model without a version.
         version: folder of a saved version; None for the bare backbone.
     """
 
     backbone: str
-    task: Task
+    task: Task | None
     editing: EditingSettings
     version: str | None = None
 

@@ -28,11 +28,11 @@ def job(settings: Settings, reports: str, backbone: str, day: date) -> dict[str,
     environment = {
         "MELO_HOME": str(settings.home.absolute()),
         "MELO_NAME": settings.name,
-        "MELO_TASK": settings.task,
         "MELO_TRAINERS": str(settings.trainers),
         "MELO_EVALUATORS": str(settings.evaluators),
         "MELO_TRAINER_GPUS": str(settings.trainer_gpus),
         "MELO_EVALUATOR_GPUS": str(settings.evaluator_gpus),
+        "MELO_PORTION": str(settings.portion),
         "MELO_PATIENCE": str(settings.patience),
         "MELO_EDITING": settings.editing.model_dump_json(exclude_none=True),
         "MELO_GATE": settings.gate.model_dump_json(),
@@ -41,6 +41,8 @@ def job(settings: Settings, reports: str, backbone: str, day: date) -> dict[str,
     }
     if settings.qdrant_url is not None:
         environment["QDRANT_URL"] = settings.qdrant_url
+    if settings.task is not None:
+        environment["MELO_TASK"] = settings.task
     if settings.upstream is not None:
         environment["MELO_UPSTREAM"] = str(settings.upstream.absolute())
     content = hashlib.sha256("\x1f".join([reports, backbone, *sorted(environment.values())]).encode()).hexdigest()

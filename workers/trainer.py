@@ -18,8 +18,13 @@ from pipeline.units import light
 from workers.models import ModelSpec, circumstances
 
 
+class LeadLostError(RuntimeError):
+    """This lead trainer is not where the call expects it: it took a dead one's place, and has to be led there."""
+
+
 class TrainerWorker:
-    """Wraps one ``EditedModel``. Nothing it does depends on what it was asked before.
+    """Wraps one ``EditedModel``. What it trains depends on the unit alone; the lead one also moves from version to
+    version as it is led, and says so when it is not at the one that a call is about.
 
     Args:
         spec: the model that is edited tonight.
@@ -39,12 +44,24 @@ class TrainerWorker:
         """See ``workers.models.circumstances``."""
         return circumstances(self._model)
 
-    def plan(self, edits: pa.Table) -> tuple[Plan, dict[str, str]]:
+    def version(self) -> int:
+        """How many times the model was changed."""
+        return self._model.version
+
+    def plan(self, edits: pa.Table, version: int) -> tuple[Plan, dict[str, str]]:
         """Keys, block ids and units of work for edits of schema REPORTS.
+
+        Args:
+            edits: a portion of the night's.
+            version: that they are to be taught to.
 
         Returns:
             The plan, and why those that this model cannot take were left out of it, by edit id.
+
+        Raises:
+            LeadLostError: the model is at another version.
         """
+        self._check_at(version)
         fit, refused = [], {}
         for edit in edits_of(edits):
             try:
@@ -58,23 +75,33 @@ class TrainerWorker:
         """Trains one unit; comes back without the weights it started from."""
         return light(self._trainer.train(unit))
 
-    def commit(self, plan: Plan, versions: Path) -> str:
-        """Makes the version of a plan whose units are trained.
+    def commit(self, plan: Plan) -> int:
+        """Takes in a plan whose every round is trained; gives the version that came of it.
 
-        Args:
-            plan: with every round taken in.
-            versions: folder in which the version gets a folder of its own, named by its digest.
-
-        Returns:
-            The version's digest.
+        Raises:
+            LeadLostError: the model is at another version than the one that was planned for.
         """
+        self._check_at(plan.version)
         self._model.commit(plan)
+        return self._model.version
+
+    def save(self, version: int, versions: Path) -> str:
+        """Saves the version in a folder of its own within ``versions``; gives its digest, which is the folder's name.
+
+        Raises:
+            LeadLostError: the model is at another version.
+        """
+        self._check_at(version)
         return save_version(self._model, versions)
 
     def undo(self, edit_ids: list[str], versions: Path) -> str:
         """Makes the version without some of the model's edits; gives its digest."""
         self._model.undo(edit_ids)
         return save_version(self._model, versions)
+
+    def _check_at(self, version: int) -> None:
+        if self._model.version != version:
+            raise LeadLostError(f"the lead trainer is at version {self._model.version}, the call is about {version}")
 
 
 def edits_of(table: pa.Table) -> list[Edit]:

@@ -10,13 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig
-
 from pipeline.editing.backbone import Backbone
 from pipeline.editing.check import check_edits
 from pipeline.editing.edit import Edit, EditError, normalise
 from pipeline.editing.loading import load_backbone
-from pipeline.settings import Task
 
 BESIDE = Path(__file__).resolve().parents[3] / "shared"
 """Models and data beside a checkout, unless MELO_SHARED names another folder."""
@@ -76,21 +73,13 @@ def gather(
         locality = locality or (known if known.is_file() else None)
     if edits is None:
         raise MaterialError(f"no edits for {backbone}: give --edits FILE.jsonl, one object a line: prompt, target")
-    model = load_backbone(backbone, task_of(backbone))
+    model = load_backbone(str(backbone))
     chosen, refused = _edits(model, edits, count, seed)
     prompts = [] if locality is None else [_prompt(row, locality, line) for line, row in _rows(locality)]
     edited = {normalise(edit.prompt) for edit in chosen}
     others = [prompt for prompt in _readable(model, prompts) if normalise(prompt) not in edited]
     sources = [str(path) for path in (backbone, edits, locality) if path is not None]
     return Material(model, tuple(chosen), refused, tuple(others[:locality_count]), tuple(sources))
-
-
-def task_of(backbone: Path) -> Task:
-    """The task that a model's own config tells of."""
-    config = AutoConfig.from_pretrained(backbone, trust_remote_code=False)
-    if any(name.endswith("ForSequenceClassification") for name in config.architectures or ()):
-        return "classification"
-    return "seq2seq" if config.is_encoder_decoder else "causal"
 
 
 def _edits(backbone: Backbone, path: Path, count: int, seed: int) -> tuple[list[Edit], int]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
@@ -49,13 +50,16 @@ def from_objects(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tas
 
 
 def load_backbone(
-    reference: str | Path, task: Task, device: str | torch.device | None = None, dtype: torch.dtype | None = None
+    reference: str | Path,
+    task: Task | None = None,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Backbone:
     """Loads a model and its tokenizer from a directory or the hub: safetensors only, and none of its code is run.
 
     Args:
         reference: directory, or hub id.
-        task: which head to load.
+        task: which head to load; None: the one that its config tells of.
         device: None takes a GPU where there is one.
         dtype: None keeps that of the checkpoint.
 
@@ -63,7 +67,7 @@ def load_backbone(
         BackboneError: nothing is there, it is no safetensors checkpoint, or it lacks weights for the task.
     """
     reference = str(reference)
-    if task not in AUTO_CLASSES:
+    if task is not None and task not in AUTO_CLASSES:
         raise BackboneError(f"Unknown task {task!r}: expected one of {', '.join(AUTO_CLASSES)}.")
     directory = Path(reference).expanduser()
     local = directory.is_dir()
@@ -76,6 +80,7 @@ def load_backbone(
         )
     source = str(directory) if local else reference
     try:
+        task = task or _told_task(source)
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         model, loading = AUTO_CLASSES[task].from_pretrained(
             source,
@@ -87,7 +92,8 @@ def load_backbone(
     except (OSError, ValueError) as error:
         where = "a directory" if local else "not a directory here, and the hub did not give it"
         cause = str(error).strip().splitlines()[0]
-        raise BackboneError(f"Cannot load {reference} for task {task!r} ({where}): {cause}") from error
+        purpose = f" for task {task!r}" if task else ""
+        raise BackboneError(f"Cannot load {reference}{purpose} ({where}): {cause}") from error
     if missing := sorted(loading["missing_keys"]):
         raise BackboneError(
             f"{reference} lacks {len(missing)} weights of {type(model).__name__}, {missing[0]} among them, which would "
@@ -97,6 +103,14 @@ def load_backbone(
         torch.device(device) if device is not None else torch.device("cuda" if torch.cuda.is_available() else "cpu")
     )
     return from_objects(model.to(target), tokenizer, task, reference)
+
+
+def _told_task(source: str) -> Task:
+    """The task that a model's own config tells of."""
+    config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    if any(name.endswith("ForSequenceClassification") for name in config.architectures or ()):
+        return "classification"
+    return "seq2seq" if config.is_encoder_decoder else "causal"
 
 
 def _choose_pad(tokenizer: PreTrainedTokenizerBase, embeddings: int) -> None:

@@ -95,7 +95,7 @@ class EditedModel:
 
         Args:
             reference: a folder or a hub id, or a ``Backbone`` that is loaded already.
-            task: ``seq2seq``, ``causal`` or ``classification``; not needed with a ``Backbone``.
+            task: ``seq2seq``, ``causal`` or ``classification``; None: what its config tells of.
             settings: what differs from the preset or the family's defaults, and from the environment.
             index: where keys live: ``"memory"``, a folder for Qdrant Edge, or a Qdrant server's URL. None:
                 the server at QDRANT_URL if that is set, else Qdrant Edge in a temporary folder.
@@ -107,8 +107,6 @@ class EditedModel:
         """
         if isinstance(reference, Backbone):
             backbone = reference
-        elif task is None:
-            raise ValueError("task is missing: say 'seq2seq', 'causal' or 'classification'")
         else:
             backbone = load_backbone(str(reference), task, device=device, dtype=dtype)
         settings = settings or Settings().editing

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pipeline.evaluation.asking import ask
     from pipeline.evaluation.gate import Check, GateSettings, Verdict, judge
-    from pipeline.evaluation.scores import Scores, summarise
+    from pipeline.evaluation.scores import Scores, failures, summarise
     from pipeline.evaluation.suite import questions
 
-__all__ = ["Check", "GateSettings", "Scores", "Verdict", "ask", "judge", "questions", "summarise"]
+__all__ = ["Check", "GateSettings", "Scores", "Verdict", "ask", "failures", "judge", "questions", "summarise"]
 
-_HOMES = {"ask": "asking", "questions": "suite", "Scores": "scores", "summarise": "scores"}
+_HOMES = {"ask": "asking", "questions": "suite", "Scores": "scores", "failures": "scores", "summarise": "scores"}
 
 
 def __getattr__(name: str) -> Any:

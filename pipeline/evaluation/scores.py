@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.editing.edit import normalise
 from pipeline.settings import Task
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 Row = Mapping[str, Any]
 
@@ -59,6 +58,13 @@ class Scores(_Frozen):
     by_age: dict[str, Slice] = Field(description="versions since an edit was learned (0, 1, 2-3, 4-7, ...) -> slice")
     by_source: dict[str, Slice] = Field(description="source of the edit -> slice")
     seconds_per_question: float | None = Field(description="the version's time to answer, routing included")
+    size: int | None = Field(None, description="bytes of the version: blocks, index and records")
+
+    @property
+    def bytes_per_edit(self) -> float | None:
+        """What an edit takes of that; None where none was asked."""
+        edits = self.counts.get("edit")
+        return self.size / edits if self.size and edits else None
 
     def flat(self) -> dict[str, float]:
         """Every measured number under a name of its own, slices left out: what a tracker of metrics takes."""
@@ -71,15 +77,17 @@ class Scores(_Frozen):
         for name, change in changes.items():
             named[f"{name}_before"], named[f"{name}_after"] = change.before, change.after
         named |= {"not_askable": self.not_askable, "seconds_per_question": self.seconds_per_question}
+        named |= {"bytes": self.size, "bytes_per_edit": self.bytes_per_edit}
         return {name: float(value) for name, value in named.items() if value is not None}
 
 
-def summarise(answers: pa.Table, task: Task) -> Scores:
+def summarise(answers: pa.Table, task: Task, size: int | None = None) -> Scores:
     """The scores of all answers of a version.
 
     Args:
         answers: schema ``ANSWERS``, of all questions; slices of it are to be joined first.
         task: of the backbone; it decides what its own score upstream is.
+        size: of the version, bytes.
     """
     every = answers.to_pylist()
     rows = [row for row in every if row["answer"] is not None]
@@ -112,7 +120,23 @@ def summarise(answers: pa.Table, task: Task) -> Scores:
         by_age=_sliced(_by_age(rows)),
         by_source=_sliced((row["source"], row) for row in sorted(_of_edits(rows), key=lambda row: row["source"] or "")),
         seconds_per_question=_mean(rows, "seconds"),
+        size=size,
     )
+
+
+def failures(answers: pa.Table) -> pa.Table:
+    """The answers that speak against a version: edits and rephrases not said, and other prompts answered anew.
+
+    Args:
+        answers: schema ``ANSWERS``.
+
+    Returns:
+        Those rows of it.
+    """
+    taught = pc.is_in(answers["kind"], pa.array(TAUGHT))
+    wrong = pc.equal(pc.coalesce(answers["exact_match"], 1.0), 0.0)
+    changed = pc.not_equal(answers["answer"], answers["base_answer"])
+    return answers.filter(pc.coalesce(pc.if_else(taught, wrong, changed), False))
 
 
 def _of_edits(rows: Iterable[Row]) -> list[Row]:

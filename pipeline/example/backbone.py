@@ -13,8 +13,6 @@ from pathlib import Path
 from shutil import rmtree
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch.nn.functional import cross_entropy, normalize
 from torch.nn.utils.rnn import pad_sequence
@@ -22,6 +20,7 @@ from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGene
 from transformers.utils import logging
 
 from pipeline.example.facts import facts
+from pipeline.telling import Teller
 
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
 VOCABULARY = 2200
@@ -42,7 +41,7 @@ FILES = ("config.json", "generation_config.json", "model.safetensors", "tokenize
 """What a complete folder holds."""
 
 
-def build_backbone(folder: Path, progress: bool = True, seed: int = 0) -> Path:
+def build_backbone(folder: Path, teller: Teller, seed: int = 0) -> Path:
     """Trains the example backbone, unless it is there already.
 
     The folder appears complete or not at all: it is written under a temporary name beside and renamed. Two that build
@@ -50,7 +49,7 @@ def build_backbone(folder: Path, progress: bool = True, seed: int = 0) -> Path:
 
     Args:
         folder: where it goes; absent, empty, or complete. Load it with ``load_backbone(folder, "seq2seq")``.
-        progress: whether a progress bar is shown on standard error.
+        teller: shows how far it is.
         seed: of the weights at the start and the order of the facts. The same seed gives the same weights on one kind
             of hardware.
 
@@ -72,7 +71,7 @@ def build_backbone(folder: Path, progress: bool = True, seed: int = 0) -> Path:
     try:
         tokenizer = _tokenizer()
         with _reproducible(seed):
-            model = _train(tokenizer, progress)
+            model = _train(tokenizer, teller)
         with _no_bars():
             model.save_pretrained(unfinished)
         tokenizer.save_pretrained(unfinished)
@@ -162,7 +161,7 @@ def _model(tokenizer: PreTrainedTokenizerFast) -> T5ForConditionalGeneration:
     )
 
 
-def _train(tokenizer: PreTrainedTokenizerFast, progress: bool) -> T5ForConditionalGeneration:
+def _train(tokenizer: PreTrainedTokenizerFast, teller: Teller) -> T5ForConditionalGeneration:
     taught = facts()
     asked = [_ids(tokenizer, fact.trained_prompts) for fact in taught]
     said = _ids(tokenizer, [fact.belief for fact in taught])
@@ -171,11 +170,8 @@ def _train(tokenizer: PreTrainedTokenizerFast, progress: bool) -> T5ForCondition
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, PEAK_RATE, total_steps=STEPS, pct_start=WARM_UP, anneal_strategy="linear"
     )
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
-        for batch in bar.track(
-            islice(_batches(len(taught)), STEPS), STEPS, description=f"Training a small T5 on {len(taught)} facts"
-        ):
+    with teller.track(f"training a small T5 on {len(taught)} facts", STEPS) as advance:
+        for batch in islice(_batches(len(taught)), STEPS):
             wordings = [[asked[i][j] for j in torch.randperm(len(asked[i]))[:2]] for i in batch]
             questions = [question for side in zip(*wordings, strict=True) for question in side]
             ids = _pad(questions, tokenizer.pad_token_id)  # [2b, s]: one wording of each fact, then another of each
@@ -188,6 +184,7 @@ def _train(tokenizer: PreTrainedTokenizerFast, progress: bool) -> T5ForCondition
             optimiser.step()
             optimiser.zero_grad()
             schedule.step()
+            advance(1)
     return model.eval()
 
 

@@ -5,8 +5,8 @@ Importing this costs pyarrow and pydantic; no model is known here.
 
 from __future__ import annotations
 
-from pipeline.sources.admission import Admission, admit
+from pipeline.sources.admission import Admission, Aside, admit
 from pipeline.sources.files import SourceError
-from pipeline.sources.reading import Batch, read
+from pipeline.sources.reading import Batch, pairs, read
 
-__all__ = ["Admission", "Batch", "SourceError", "admit", "read"]
+__all__ = ["Admission", "Aside", "Batch", "SourceError", "admit", "pairs", "read"]

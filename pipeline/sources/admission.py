@@ -7,8 +7,8 @@ duplicate. The outcome does not depend on the order in which the batches come.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -39,6 +39,20 @@ class Admission:
 
 
 @dataclass(frozen=True, slots=True)
+class Aside:
+    """An edit that the model was taught once and does not say any more: undone, replaced or rolled back.
+
+    Attributes:
+        until: its reports up to this time are settled by that; a later one asks for it anew.
+        places: source and line of its reports that were read before. A file without times counts as written when it
+            was last changed, so a report is no new one only because its file was.
+    """
+
+    until: datetime
+    places: frozenset[tuple[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
 class _Asked:
     """An edit that was asked for: by whom first and last."""
 
@@ -48,56 +62,82 @@ class _Asked:
     target: str
 
 
-def admit(reports: Iterable[pa.RecordBatch], known: Collection[str]) -> Admission:
+def admit(reports: Iterable[pa.RecordBatch], known: Mapping[str, Aside | None]) -> Admission:
     """Deduplicates reports and settles contradictions.
 
     Of edits with the same normalised prompt and different targets, the one that was reported last prevails, be it
     only again; at the same time, the one of the later source and line. What the model knows takes part: a report of
-    it that is the latest drops the others, though there is nothing to be learned then.
+    it that is the latest drops the others, though there is nothing to be learned then. What was set aside takes no
+    part, unless it is reported anew.
 
     Args:
         reports: batches of schema ``REPORTS``, of any length. Reports of edits that came before are not kept in
             memory, nor are those of known ones.
-        known: ids of the edits that the model has live.
+        known: ids of the edits that were admitted before; with None those that the model knows or is to learn.
 
     Raises:
         ValueError: a batch of another schema.
     """
-    known = frozenset(known)
-    asked: dict[str, _Asked] = {}
-    again: list[tuple[Place, str]] = []
+    night = _Night(known)
     kept: list[pa.RecordBatch] = []
     for batch in reports:
         if not batch.schema.equals(REPORTS):
             raise ValueError(f"reports have the columns {batch.schema.names}, expected {REPORTS.names}")
-        firsts = _ask(batch, asked, again)
-        fresh = [row for row in firsts if batch["edit_id"][row].as_py() not in known]
+        firsts = night.ask(batch)
+        fresh = [row for row in firsts if not night.knows(batch["edit_id"][row].as_py())]
         kept.append(batch.take(pa.array(fresh, pa.int64())))
+    asked = night.asked
     prevailing, contradictions = _settle(asked)
     table = pa.Table.from_batches(kept, REPORTS)
     places = zip(*(table[name].to_pylist() for name in ("edit_id", "time", "source", "line")), strict=True)
     admitted = [edit in prevailing and asked[edit].first == tuple(place) for edit, *place in places]
     edits = table.filter(pa.array(admitted, pa.bool_())).sort_by(_ORDER)
-    again += [(asked[edit].first, edit) for edit in known & prevailing]
-    return Admission(edits, _duplicates(again, asked, known), contradictions)
+    again = night.again + [(asked[edit].first, edit) for edit in prevailing if night.knows(edit)]
+    return Admission(edits, _duplicates(again, night), contradictions)
 
 
-def _ask(batch: pa.RecordBatch, asked: dict[str, _Asked], again: list[tuple[Place, str]]) -> list[int]:
-    """Notes what a batch asks for; gives the rows that nothing before them came before."""
-    firsts: dict[str, int] = {}
-    columns = (batch[name].to_pylist() for name in ("edit_id", "time", "source", "line", "prompt", "target"))
-    for row, (edit, time, source, line, prompt, target) in enumerate(zip(*columns, strict=True)):
-        place = (time, source, line)
-        before = asked.get(edit)
-        if before is None or place < before.first:
-            asked[edit] = _Asked(place, before.last if before else place, prompt, target)
-            firsts[edit] = row
-            if before is not None:
-                again.append((before.first, edit))
-        else:
-            asked[edit] = replace(before, last=max(place, before.last))
-            again.append((place, edit))
-    return sorted(firsts.values())
+@dataclass(slots=True)
+class _Night:
+    """What was asked for so far.
+
+    Attributes:
+        known: see ``admit``.
+        asked: edits by id.
+        again: reports that ask for an edit once more.
+        anew: edits that were set aside and are asked for again.
+    """
+
+    known: Mapping[str, Aside | None]
+    asked: dict[str, _Asked] = field(default_factory=dict)
+    again: list[tuple[Place, str]] = field(default_factory=list)
+    anew: set[str] = field(default_factory=set)
+
+    def knows(self, edit: str) -> bool:
+        """Whether there is nothing to be learned for an edit."""
+        return edit in self.known and edit not in self.anew
+
+    def ask(self, batch: pa.RecordBatch) -> list[int]:
+        """Notes what a batch asks for; gives the rows that nothing before them came before."""
+        firsts: dict[str, int] = {}
+        columns = (batch[name].to_pylist() for name in ("edit_id", "time", "source", "line", "prompt", "target"))
+        for row, (edit, time, source, line, prompt, target) in enumerate(zip(*columns, strict=True)):
+            place = (time, source, line)
+            aside = self.known.get(edit)
+            if aside is not None:
+                if time <= aside.until or (source, line) in aside.places:
+                    self.again.append((place, edit))
+                    continue
+                self.anew.add(edit)
+            before = self.asked.get(edit)
+            if before is None or place < before.first:
+                self.asked[edit] = _Asked(place, before.last if before else place, prompt, target)
+                firsts[edit] = row
+                if before is not None:
+                    self.again.append((before.first, edit))
+            else:
+                self.asked[edit] = replace(before, last=max(place, before.last))
+                self.again.append((place, edit))
+        return sorted(firsts.values())
 
 
 def _settle(asked: dict[str, _Asked]) -> tuple[set[str], pa.Table]:
@@ -130,10 +170,9 @@ def _contradiction(kept: str, dropped: str, asked: dict[str, _Asked]) -> dict[st
     }
 
 
-def _duplicates(again: list[tuple[Place, str]], asked: dict[str, _Asked], known: frozenset[str]) -> pa.Table:
+def _duplicates(again: list[tuple[Place, str]], night: _Night) -> pa.Table:
     rows = []
     for (_, source, line), edit in sorted(again):
-        _, first_source, first_line = asked[edit].first
-        of = "version" if edit in known else f"{first_source}:{first_line}"
+        of = "version" if night.knows(edit) else "{1}:{2}".format(*night.asked[edit].first)
         rows.append({"edit_id": edit, "source": source, "line": line, "of": of})
     return pa.Table.from_pylist(rows, DUPLICATES)

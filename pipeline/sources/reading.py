@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.sources.files import SourceFile, files
+from pipeline.sources.files import SourceError, SourceFile, files
 from pipeline.sources.layouts import told
 from pipeline.sources.report import checked
 from pipeline.sources.rows import READERS
@@ -65,6 +65,20 @@ def read(
     if now is not None and now.tzinfo is None:
         raise ValueError(f"now is {now} without a time zone, expected one: datetime.now(UTC)")
     return _batches(files(source), batch_rows, settled_seconds, now or datetime.now(UTC))
+
+
+def pairs(source: str) -> list[tuple[str, str]]:
+    """Prompts and targets of a source whose every row counts, such as questions that a model is scored on.
+
+    Raises:
+        SourceError: there is nothing there, or a row of it cannot be read.
+    """
+    found: list[tuple[str, str]] = []
+    for batch in read(source, settled_seconds=0):
+        for row in batch.quarantine.slice(0, 1).to_pylist():
+            raise SourceError(f"{row['source']}, line {row['line']} is no prompt with its target: {row['reason']}")
+        found += zip(batch.reports["prompt"].to_pylist(), batch.reports["target"].to_pylist(), strict=True)
+    return found
 
 
 def _batches(found: list[SourceFile], batch_rows: int, settled_seconds: float, now: datetime) -> Iterator[Batch]:

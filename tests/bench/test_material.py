@@ -8,18 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.bench.material import Material, MaterialError, gather, task_of
+from pipeline.bench.material import Material, MaterialError, gather
 
 OnDisk = Callable[[str, int], tuple[Path, Path, Path]]
 
 
 def take(backbone: Path | None, edits: Path | None, locality: Path | None = None, seed: int = 0) -> Material:
     return gather(backbone, edits, locality, count=10, locality_count=5, seed=seed)
-
-
-@pytest.mark.parametrize(("family", "task"), [("t5", "seq2seq"), ("gpt2", "causal"), ("bert", "classification")])
-def test_the_task_is_the_configs(on_disk: OnDisk, family: str, task: str) -> None:
-    assert task_of(on_disk(family, 1)[0]) == task
 
 
 def test_edits_are_drawn_by_seed_with_all_that_comes_with_them(on_disk: OnDisk) -> None:

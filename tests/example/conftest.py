@@ -9,11 +9,12 @@ import pytest
 from pipeline.editing.backbone import Backbone
 from pipeline.editing.loading import load_backbone
 from pipeline.example.backbone import build_backbone
+from pipeline.telling import QUIET
 
 
 @pytest.fixture(scope="session")
 def example_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_backbone(tmp_path_factory.mktemp("example") / "backbone", progress=False)
+    return build_backbone(tmp_path_factory.mktemp("example") / "backbone", QUIET)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from pipeline.example import REPORTS, backbone, known_facts
 from pipeline.example.backbone import build_backbone
 from pipeline.example.facts import facts
 from pipeline.sources import admit, read
+from pipeline.telling import QUIET
 
 
 def share_right(model: EditedModel, questions: list[tuple[str, str]]) -> float:
@@ -38,7 +39,7 @@ def test_a_night_of_reports_corrects_it_and_changes_nothing_else(example_backbon
     before = share_right(model, known_facts())
     for night, known in (("night-1.jsonl", ()), ("night-2.jsonl", model.records)):
         batches = [batch.reports for batch in read(str(REPORTS / night), settled_seconds=0)]
-        rows = admit(batches, known=list(known)).edits.select(["prompt", "target", "rephrases"])
+        rows = admit(batches, known=dict.fromkeys(known)).edits.select(["prompt", "target", "rephrases"])
         edits = [Edit(row["prompt"], row["target"], tuple(row["rephrases"])) for row in rows.to_pylist()]
         assert [outcome.reason for outcome in model.edit(edits) if not outcome.learned] == []
         assert share_right(model, [(edit.prompt, edit.target) for edit in edits]) == 1.0
@@ -50,14 +51,14 @@ def test_a_night_of_reports_corrects_it_and_changes_nothing_else(example_backbon
 @pytest.mark.slow
 def test_what_is_complete_is_not_built_again(example_folder: Path) -> None:
     written = {file: file.stat().st_mtime_ns for file in example_folder.iterdir()}
-    assert build_backbone(example_folder) == example_folder
+    assert build_backbone(example_folder, QUIET) == example_folder
     assert {file: file.stat().st_mtime_ns for file in example_folder.iterdir()} == written
 
 
 def test_another_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(FileExistsError, match="no complete example backbone"):
-        build_backbone(tmp_path)
+        build_backbone(tmp_path, QUIET)
     assert [file.name for file in tmp_path.iterdir()] == ["config.json"]
 
 
@@ -67,7 +68,7 @@ def test_a_build_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(backbone, "_train", run_out)
     with pytest.raises(MemoryError):
-        build_backbone(tmp_path / "backbone", progress=False)
+        build_backbone(tmp_path / "backbone", QUIET)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -77,12 +78,12 @@ def test_of_two_builds_at_once_the_first_to_finish_wins(tmp_path: Path, monkeypa
 
     def overtaken(*arguments: Any) -> Any:
         monkeypatch.setattr(backbone, "_train", train)
-        build_backbone(folder, progress=False, seed=1)
+        build_backbone(folder, QUIET, seed=1)
         return train(*arguments)
 
     monkeypatch.setattr(backbone, "_train", overtaken)
-    assert build_backbone(folder, progress=False, seed=2) == folder
-    alone = build_backbone(tmp_path / "alone", progress=False, seed=1)
+    assert build_backbone(folder, QUIET, seed=2) == folder
+    alone = build_backbone(tmp_path / "alone", QUIET, seed=1)
     assert (folder / "model.safetensors").read_bytes() == (alone / "model.safetensors").read_bytes()
     assert sorted(os.listdir(tmp_path)) == ["alone", "backbone"]
 
@@ -92,16 +93,16 @@ def test_weights_depend_on_the_seed_alone_and_torch_is_left_as_it_was(
 ) -> None:
     monkeypatch.setattr(backbone, "STEPS", 2)
     state = torch.random.get_rng_state()
-    one = build_backbone(tmp_path / "a", progress=False, seed=1)
+    one = build_backbone(tmp_path / "a", QUIET, seed=1)
     assert torch.equal(torch.random.get_rng_state(), state)
     threads = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        other = build_backbone(tmp_path / "b", progress=False, seed=1)
+        other = build_backbone(tmp_path / "b", QUIET, seed=1)
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(threads)
-    third = build_backbone(tmp_path / "c", progress=False, seed=2)
+    third = build_backbone(tmp_path / "c", QUIET, seed=2)
     assert {file.name for file in one.iterdir()} == set(backbone.FILES)
     assert sorted(os.listdir(tmp_path)) == ["a", "b", "c"]
     weights = [(folder / "model.safetensors").read_bytes() for folder in (one, other, third)]

@@ -23,12 +23,12 @@ def night(number: int) -> tuple[list[pa.RecordBatch], list[dict[str, Any]]]:
 
 @pytest.fixture(scope="module")
 def first() -> Admission:
-    return admit(night(1)[0], known=())
+    return admit(night(1)[0], known={})
 
 
 @pytest.fixture(scope="module")
 def second(first: Admission) -> Admission:
-    return admit(night(2)[0], known=first.edits["edit_id"].to_pylist())
+    return admit(night(2)[0], known=dict.fromkeys(first.edits["edit_id"].to_pylist()))
 
 
 def test_the_first_night_has_one_of_each_misfortune(first: Admission) -> None:

@@ -160,7 +160,7 @@ def test_all_are_in_quarantine_and_none_among_the_edits(drop: tuple[Path, int, i
     folder, bad, many = drop
     assert bad == 10_000
     batches = list(read(str(folder), now=later()))
-    admission = admit((batch.reports for batch in batches), ())
+    admission = admit((batch.reports for batch in batches), {})
     edits = list(zip(*(admission.edits[name].to_pylist() for name in ("prompt", "target")), strict=True))
     assert sorted(edits) == sorted(good(number) for number in range(many))
     refused = [row for batch in batches for row in batch.quarantine.to_pylist()]
@@ -200,7 +200,7 @@ def test_fifty_thousand_reports_are_read_in_seconds(tmp_path: Path, capsys: pyte
             }
             file.write(json.dumps(row) + "\n")
     start = time.perf_counter()
-    admission = admit((batch.reports for batch in read(str(tmp_path), now=later())), ())
+    admission = admit((batch.reports for batch in read(str(tmp_path), now=later())), {})
     with capsys.disabled():
         print(f"\n{count} reports read and admitted in {time.perf_counter() - start:.1f} s")
     assert (admission.edits.num_rows, admission.duplicates.num_rows) == (count, 0)

@@ -13,10 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.editing.model import EditedModel
+from pipeline.editlog import UNDO
 from pipeline.journal import BusyError, Journal, Night
 from pipeline.registry.tracking import Registry
-from pipeline.run import UNDO, RunResult, run
+from pipeline.run import RunResult, run
 from pipeline.settings import EditingSettings, Settings
+from pipeline.telling import QUIET
 from tests.editing.tiny import tiny_backbone
 from workers.evaluator import EvaluatorWorker
 from workers.trainer import TrainerWorker
@@ -53,7 +55,7 @@ def write(path: Path, facts: dict[str, str], *lines: str) -> Path:
 
 
 def do(home: Path, source: Path, backbone: Path, **changes: Any) -> RunResult:
-    return run(settings_in(home, **changes), str(source), str(backbone), lambda line: None)
+    return run(settings_in(home, **changes), str(source), str(backbone), QUIET)
 
 
 def test_reports_become_a_champion_and_a_second_night_builds_on_it(tmp_path: Path, backbone: Path) -> None:
@@ -81,7 +83,7 @@ def test_reports_become_a_champion_and_a_second_night_builds_on_it(tmp_path: Pat
     assert model.version == 2
 
     edit_id = next(edit_id for edit_id, record in model.records.items() if record.edit.prompt == first[0])
-    undone = run(settings, UNDO + edit_id, str(backbone), lambda line: None)
+    undone = run(settings, UNDO + edit_id, str(backbone), QUIET)
     assert undone.scores is not None
     assert undone.scores.counts["edit"] == len(others)
     without = EditedModel.load(tmp_path / "home" / "versions" / str(undone.digest), index="memory")

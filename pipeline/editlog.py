@@ -1,0 +1,182 @@
+"""The log of edits: what every night admitted, what is still to be taught, and what a version is to know."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.editing.checkpoint import RECORDS
+from pipeline.journal import Journal, Night
+from pipeline.sources import Aside
+from schemas.reports import REPORTS
+
+if TYPE_CHECKING:
+    from pipeline.registry.promotions import Promotion
+
+UNDO = "undo:"
+"""A source that begins with it names edits that are to be taken back, by their ids."""
+KNOWN = ("live", "failed", "evicted")
+"""States of records whose edits a version is to know; the others were replaced or undone."""
+
+
+def records_of(version: Path) -> pa.Table:
+    """The records of the version in a folder: schema EDITS."""
+    return pq.read_table(version / RECORDS)
+
+
+def _states(version: Path | None) -> dict[str, str]:
+    """Edit id -> state of its record."""
+    if version is None:
+        return {}
+    records = records_of(version)
+    return dict(zip(records["edit_id"].to_pylist(), records["state"].to_pylist(), strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """When and how an edit ceased to be said.
+
+    Attributes:
+        since: an admission after it is to be taught again.
+        until: reports up to it ask for nothing new.
+    """
+
+    since: datetime
+    until: datetime
+
+
+class EditLog:
+    """Reads the nights of a journal. Nothing is kept: it is the journal's and the versions' to remember.
+
+    Args:
+        journal: of the runs.
+        moves: promotions and rollbacks, the oldest first.
+    """
+
+    def __init__(self, journal: Journal, moves: Iterable[Promotion]) -> None:
+        self._journal = journal
+        self._moves = list(moves)
+
+    def known(self, night: Night) -> dict[str, Aside | None]:
+        """What was admitted before a night, for ``pipeline.sources.admit``."""
+        nights = [other for other in self._journal.nights() if other.number < night.number]
+        log = self._latest(nights)
+        left = self._left(log, night.base)
+        known: dict[str, Aside | None] = dict.fromkeys(log, None)
+        if left:
+            places = self._places(nights, set(left))
+            known |= {edit: Aside(how.until, frozenset(places[edit])) for edit, how in left.items() if edit in log}
+        return known
+
+    def to_teach(self, night: Night) -> pa.Table:
+        """What a night's base does not know: tonight's edits and those of nights that the gate kept back.
+
+        What was undone, replaced or rolled back is taught only if it was admitted again since, and what the model
+        cannot take never.
+
+        Returns:
+            A table of schema REPORTS, in the order in which the edits were admitted last.
+        """
+        log = self._latest(self._journal.nights())
+        left = self._left(log, night.base)
+        states = _states(self._folder(night.base))
+        refused = self.refused()
+        rows = [
+            row
+            for edit, row in log.items()
+            if edit not in refused
+            and states.get(edit) not in KNOWN
+            and (edit not in left or row["admitted"] > left[edit].since)
+        ]
+        return self._rows(rows)
+
+    def to_be_known(self, version: Path) -> pa.Table:
+        """The edits that the version in a folder is to know, as they were reported: schema REPORTS, in order."""
+        states = _states(version)
+        log = self._latest(self._journal.nights())
+        return self._rows([row for edit, row in log.items() if states.get(edit) in KNOWN])
+
+    def refused(self) -> dict[str, str]:
+        """Edits that the model cannot take, and why."""
+        refused: dict[str, str] = {}
+        for night in self._journal.nights():
+            refused |= self._journal.results(night).get("version", {}).get("refused", {})
+        return refused
+
+    def _folder(self, digest: str | None) -> Path | None:
+        return None if digest is None else self._journal.versions / digest
+
+    def _latest(self, nights: Iterable[Night]) -> dict[str, dict[str, Any]]:
+        """Edit id -> where its latest admission stands (night, row) and when it was, and its report's time."""
+        log: dict[str, dict[str, Any]] = {}
+        for night in nights:
+            file = night.folder / "edits.parquet"
+            if not file.is_file():
+                continue
+            table = pq.read_table(file, columns=["edit_id", "time"])
+            admitted = datetime.fromisoformat(night.begun)
+            for row, (edit, time) in enumerate(zip(*(column.to_pylist() for column in table.columns), strict=True)):
+                log.pop(edit, None)
+                log[edit] = {"file": file, "row": row, "admitted": admitted, "time": time}
+        return log
+
+    def _rows(self, rows: list[dict[str, Any]]) -> pa.Table:
+        by_file: defaultdict[Any, list[int]] = defaultdict(list)
+        for row in rows:
+            by_file[row["file"]].append(row["row"])
+        parts = [pq.read_table(file, schema=REPORTS).take(numbers) for file, numbers in by_file.items()]
+        return pa.concat_tables([REPORTS.empty_table(), *parts])
+
+    def _left(self, log: dict[str, dict[str, Any]], base: str | None) -> dict[str, _Left]:
+        """Edits that the base knew once, or that a version knew which was rolled back."""
+        states = _states(self._folder(base))
+        left: dict[str, _Left] = {}
+        for number in (move.from_version for move in self._moves if move.kind == "rollback"):
+            moved = max(move.when for move in self._moves if move.from_version == number and move.kind == "rollback")
+            digest = self._digest_of(number)
+            gone = [edit for edit in _states(self._folder(digest)) if edit not in states]
+            left |= dict.fromkeys(gone, _Left(moved, moved))
+        for night in self._journal.nights():
+            if night.source.startswith(UNDO):
+                begun = datetime.fromisoformat(night.begun)
+                ids = [edit for edit in night.source.removeprefix(UNDO).split(",") if states.get(edit) == "undone"]
+                left |= dict.fromkeys(ids, _Left(begun, begun))
+        if base is not None and "replaced" in states.values():
+            records = records_of(self._journal.versions / base)
+            for by, gone in zip(records["edit_id"].to_pylist(), records["replaced"].to_pylist(), strict=True):
+                for edit in gone or ():
+                    if states[edit] == "replaced" and by in log:
+                        left[edit] = _Left(log[by]["admitted"], log[by]["time"])
+        return left
+
+    def _digest_of(self, number: int | None) -> str | None:
+        """Digest of a registered version, if a night of this journal made it."""
+        for night in self._journal.nights():
+            results = self._journal.results(night)
+            if results.get("registered", {}).get("number") == number:
+                return str(results["version"]["digest"])
+        return None
+
+    @staticmethod
+    def _places(nights: Iterable[Night], edits: set[str]) -> defaultdict[str, set[tuple[str, int]]]:
+        """Where reports of some edits were read before, by edit id."""
+        places: defaultdict[str, set[tuple[str, int]]] = defaultdict(set)
+        wanted = pa.array(sorted(edits), pa.string())
+        for night in nights:
+            for name in ("edits", "duplicates"):
+                file = night.folder / f"{name}.parquet"
+                if not file.is_file():
+                    continue
+                table = pq.read_table(file, columns=["edit_id", "source", "line"])
+                table = table.filter(pc.is_in(table["edit_id"], wanted))
+                for edit, source, line in zip(*(column.to_pylist() for column in table.columns), strict=True):
+                    places[edit].add((source, line))
+        return places
