@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.editing.edit import Edit
-from pipeline.sources import Admission, admit
+from pipeline.sources import Admission, Aside, admit
 from schemas.reports import CONTRADICTIONS, DUPLICATES, REPORTS
 
 
@@ -31,9 +32,14 @@ def report(prompt: str, target: str, day: int = 1, line: int = 1, source: str = 
     }
 
 
-def admitted(*rows: dict[str, Any], known: Collection[str] = (), size: int = 2) -> Admission:
+def admitted(
+    *rows: dict[str, Any],
+    known: Collection[str] = (),
+    aside: Mapping[str, Aside] = MappingProxyType({}),
+    size: int = 2,
+) -> Admission:
     batches = [pa.RecordBatch.from_pylist(list(rows[i : i + size]), schema=REPORTS) for i in range(0, len(rows), size)]
-    found = admit(iter(batches), dict.fromkeys(known))
+    found = admit(iter(batches), dict.fromkeys(known) | dict(aside))
     schemas = (found.edits.schema, found.duplicates.schema, found.contradictions.schema)
     assert schemas == (REPORTS, DUPLICATES, CONTRADICTIONS)
     return found
@@ -151,3 +157,32 @@ def test_every_report_ends_in_one_place_whatever_the_order(
 def test_another_schema_is_refused() -> None:
     with pytest.raises(ValueError, match=r"expected .*edit_id"):
         admit([pa.RecordBatch.from_pylist([{"prompt": "a"}])], {})
+
+
+ASIDE = {Edit("Who?", "Me").edit_id: Aside(datetime(2026, 1, 5, tzinfo=UTC), frozenset({("a.jsonl", 4)}))}
+
+
+@pytest.mark.parametrize(
+    ("row", "anew"),
+    [
+        (report("Who?", "Me", day=5, source="b.jsonl"), False),
+        (report("Who?", "Me", day=9, line=4), False),
+        (report("Who?", "Me", day=6, line=5), True),
+        (report("Who?", "Me", day=6, line=4, source="b.jsonl"), True),
+    ],
+    ids=["older", "read before", "another line", "another file"],
+)
+def test_what_was_set_aside_is_admitted_again_when_it_is_reported_anew(row: dict[str, Any], anew: bool) -> None:
+    read_again = report("Who?", "Me", day=1, line=4)
+    found = admitted(read_again, row, aside=ASIDE)
+    assert asked(found) == ([("Who?", "Me")] if anew else [])
+    assert sorted(found.duplicates["line"].to_pylist()) == ([4] if anew else sorted([4, row["line"]]))
+
+
+def test_what_was_set_aside_contradicts_nothing() -> None:
+    found = admitted(report("Who?", "You", day=1), report("Who?", "Me", day=4), aside=ASIDE)
+    assert asked(found) == [("Who?", "You")]
+    assert found.contradictions.num_rows == 0
+    anew = admitted(report("Who?", "You", day=1), report("Who?", "Me", day=6), aside=ASIDE)
+    assert asked(anew) == [("Who?", "Me")]
+    assert anew.contradictions["dropped_target"].to_pylist() == ["You"]

@@ -130,13 +130,14 @@ def test_an_edit_that_the_model_cannot_take_costs_no_other(tmp_path: Path, backb
     assert made.scores.counts["edit"] == 2
 
 
-def killed_once(worker: type, method: str, trace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first actor that is asked for ``method`` dies of it."""
+def killed_at(call: int, worker: type, method: str, trace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The actor that gets the so-manieth call of ``method`` dies of it."""
     own: Callable[..., Any] = getattr(worker, method)
 
     def dying(self: Any, *arguments: Any) -> Any:
-        if not trace.exists():
-            trace.touch()
+        with trace.open("ab") as calls:
+            calls.write(b".")
+        if trace.stat().st_size == call:
             os.kill(os.getpid(), signal.SIGKILL)
         return own(self, *arguments)
 
@@ -147,15 +148,23 @@ def test_the_same_version_comes_out_whatever_dies_on_the_way(
     tmp_path: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = write(tmp_path / "a.jsonl", FACTS)
-    undisturbed = do(tmp_path / "calm", source, backbone).digest
+    undisturbed = do(tmp_path / "calm", source, backbone, portion=2).digest
     assert undisturbed is not None
-    deaths = [(TrainerWorker, "plan"), (TrainerWorker, "train"), (TrainerWorker, "commit"), (EvaluatorWorker, "ask")]
-    for worker, method in deaths:
-        killed_once(worker, method, tmp_path / f"{method}.killed", monkeypatch)
-    made = do(tmp_path / "home", source, backbone, trainers=2)
-    assert len(list(tmp_path.glob("*.killed"))) == len(deaths)
+    deaths = [
+        (1, TrainerWorker, "plan"),
+        (2, TrainerWorker, "train"),
+        (2, TrainerWorker, "commit"),  # its successor has to be led through the first portion again
+        (1, TrainerWorker, "save"),
+        (1, EvaluatorWorker, "ask"),
+    ]
+    for call, worker, method in deaths:
+        killed_at(call, worker, method, tmp_path / f"{method}.calls", monkeypatch)
+    made = do(tmp_path / "home", source, backbone, portion=2, trainers=2)
+    calls = {method: (tmp_path / f"{method}.calls").stat().st_size for _, _, method in deaths}
+    assert all(calls[method] > call for call, _, method in deaths)
     assert made.digest == undisturbed
     assert made.counts["edits"] == len(FACTS)
+    assert calls["train"] == 4  # three portions of one unit each, and the one that was lost: none is trained twice
 
 
 class PowerCutError(Exception):
