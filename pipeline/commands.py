@@ -48,6 +48,7 @@ def plain_errors() -> Iterator[None]:
         CheckpointError,
         EditError,
         IndexHomeError,
+        OSError,
         RecipeError,
         RegistryError,
         SourceError,
@@ -63,7 +64,6 @@ def plain_errors() -> Iterator[None]:
 
 def run(reports: str | None, backbone: str | None, as_json: bool) -> None:
     """One run; without a backbone in the settings, one of the example."""
-    from pipeline.run import run as run_night
 
     settings = Settings()
     backbone, source = backbone or settings.backbone, reports or settings.reports
@@ -72,15 +72,13 @@ def run(reports: str | None, backbone: str | None, as_json: bool) -> None:
             settings, backbone, source = _example(settings, source)
         if source is None:
             raise typer.BadParameter("no reports: pass --reports, or set MELO_REPORTS, to a file, a folder or a URL")
-        result = run_night(settings, source, backbone, Teller(progress))
-    _show(settings, result, as_json)
+        _nights(settings, source, backbone, as_json)
 
 
 def undo(edit_id: str, as_json: bool) -> None:
     """A version without one of the champion's edits, scored, registered and held against the gate as any other."""
     from pipeline.editing.checkpoint import read_manifest
     from pipeline.editlog import UNDO
-    from pipeline.run import run as run_night
 
     settings = Settings()
     with plain_errors():
@@ -90,8 +88,7 @@ def undo(edit_id: str, as_json: bool) -> None:
         if row["state"] != "live":
             raise typer.BadParameter(f"edit {row['edit_id']} is not live but {row['state']}: there is nothing to undo")
         backbone = read_manifest(champion.folder).backbone.reference
-        result = run_night(settings, UNDO + row["edit_id"], backbone, Teller(progress))
-    _show(settings, result, as_json)
+        _nights(settings, UNDO + row["edit_id"], backbone, as_json)
 
 
 def submit(reports: str, backbone: str | None, address: str) -> None:
@@ -111,20 +108,35 @@ def submit(reports: str, backbone: str | None, address: str) -> None:
     out.print(f"ray job logs --address {address} --follow {submitted}", highlight=False)
 
 
-def _show(settings: Settings, result: RunResult, as_json: bool) -> None:
+def _nights(settings: Settings, source: str, backbone: str, as_json: bool) -> None:
+    """The night that is asked for, after one that did not end, each with its screen."""
+    from pipeline.run import run as run_night
+
+    kept_back = False
+    while True:
+        result = run_night(settings, source, backbone, Teller(progress))
+        asked = result.source == source
+        if not as_json:
+            _show(settings, result)
+        elif asked:
+            print(json.dumps(_plain(asdict(result)), indent=2))
+        kept_back |= result.verdict is not None and not result.promoted
+        if asked:
+            break
+    if kept_back:
+        raise typer.Exit(KEPT_BACK)
+
+
+def _show(settings: Settings, result: RunResult) -> None:
     from pipeline import screens
 
-    if as_json:
-        print(json.dumps(_plain(asdict(result)), indent=2))
-    elif result.verdict is None:
+    if result.verdict is None:
         out.print(
             f"Nothing new: {result.counts['reports']} reports read, {result.counts['duplicates']} known already, "
             f"{result.counts['quarantine']} in quarantine. The champion stays as it is."
         )
     else:
         out.print(screens.run_result(result, str(settings.home.absolute())))
-    if result.verdict is not None and not result.verdict.passed:
-        raise typer.Exit(KEPT_BACK)
 
 
 def ask(prompts: list[str], as_json: bool) -> None:
@@ -231,7 +243,7 @@ def evaluate(number: int | None, reports: str | None, as_json: bool) -> None:
                 "name a file of reports with --reports"
             )
         asked = questions(edits, pairs(str(settings.upstream)) if settings.upstream else [])
-        spec = ModelSpec("", settings.task, settings.editing, str(version.folder))
+        spec = ModelSpec(None, settings.task, settings.editing, str(version.folder))
         with connected(settings.ray_address):
             scores = score(settings, spec, asked, Path(scratch), teller.track)
         verdict = judge(scores, None, settings.gate)

@@ -76,6 +76,16 @@ class EditLog:
             known |= {edit: Aside(how.until, frozenset(places[edit])) for edit, how in left.items() if edit in log}
         return known
 
+    def waiting(self, night: Night) -> bool:
+        """Whether anything was admitted since a night last made a version. What the gate kept back does not count."""
+        admitted = False
+        for other in self._journal.nights():
+            if other.number <= night.number:
+                results = self._journal.results(other)
+                admitted |= results.get("reports", {}).get("edits", 0) > 0
+                admitted &= "version" not in results or other.number == night.number
+        return admitted
+
     def to_teach(self, night: Night) -> pa.Table:
         """What a night's base does not know: tonight's edits and those of nights that the gate kept back.
 

@@ -7,6 +7,7 @@ again, and comes to the same version (rules 6 and 9).
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,9 +22,10 @@ from pipeline.editlog import UNDO, EditLog, records_of
 from pipeline.evaluation import Scores, Verdict, failures, judge, questions, summarise
 from pipeline.evaluation.figures import conflicts, distances_and_radii, scores_over_edits
 from pipeline.journal import Journal, Night, user_name
+from pipeline.registry.store import RegistryError
 from pipeline.registry.tracking import Registry
 from pipeline.settings import Settings
-from pipeline.sources import pairs
+from pipeline.sources import files, pairs
 from pipeline.telling import Teller, Track
 from schemas.reports import CONTRADICTIONS, DUPLICATES, QUARANTINE, REPORTS
 from workers.connect import connected
@@ -31,12 +33,14 @@ from workers.evaluator import EvaluatorWorker
 from workers.ingestion import IngestionWorker
 from workers.models import ModelSpec
 from workers.scoring import answer
-from workers.spread import Crew
+from workers.spread import Crew, SpreadError
 from workers.teaching import teach
 from workers.trainer import TrainerWorker
 
 TABLES = {"edits": REPORTS, "quarantine": QUARANTINE, "duplicates": DUPLICATES, "contradictions": CONTRADICTIONS}
 """What ingestion writes into a night's folder, and its schemas."""
+PASSING = (OSError, RegistryError, SpreadError, sqlite3.OperationalError)
+"""Errors that a night waits out: it goes on where it stopped. After any other, the next night begins anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +49,22 @@ class RunResult:
 
     Attributes:
         night: its number.
+        source: where its reports came from. Of a night that was gone on with, not the one that was asked for.
         counts: rows by what became of them: reports, edits, duplicates, contradictions, quarantine.
         folder: of the night, with all tables.
         digest, number: of the new version; None when there was nothing new.
+        promoted: whether it is the champion now.
         scores, verdict: its own; None likewise.
         refused: edits that the model cannot take, and why.
     """
 
     night: int
+    source: str
     counts: dict[str, int]
     folder: Path
     digest: str | None = None
     number: int | None = None
+    promoted: bool = False
     scores: Scores | None = None
     verdict: Verdict | None = None
     refused: dict[str, str] | None = None
@@ -64,6 +72,8 @@ class RunResult:
 
 def run(settings: Settings, source: str, backbone: str, teller: Teller) -> RunResult:
     """Reads a source, edits, evaluates, registers and, if the gate lets it, promotes.
+
+    A night that did not end is gone on with first, and alone; its own source is in the result.
 
     Args:
         settings: all of them.
@@ -103,22 +113,46 @@ class _Run:
         """One night, or what is left of one that did not end."""
         night = self._journal.unfinished()
         if night is None:
+            if not source.startswith(UNDO):
+                files(source)  # raises before anything begins
             champion = self._registry.champion()
             night = self._journal.begin(source, champion.digest if champion else None)
         else:
             self._say(f"night {night.number} did not end: going on where it stopped")
+        try:
+            return self._go(night)
+        except PASSING:
+            self._say(f"night {night.number} stopped, nothing is lost: start it again when the cause is removed")
+            raise
+        except Exception as error:
+            self._journal.end(night, f"failed: {error}")  # what it admitted waits for the next one
+            raise
+
+    def _go(self, night: Night) -> RunResult:
         counts = self._step(night, "reports", self._ingest)
-        if not counts["edits"] and not night.source.startswith(UNDO):
+        anything = self._log.waiting(night) and self._log.to_teach(night).num_rows
+        if not anything and not night.source.startswith(UNDO):
             self._journal.end(night, "nothing new")
-            return RunResult(night.number, counts, night.folder)
+            return RunResult(night.number, night.source, counts, night.folder)
         made = self._step(night, "version", self._undo if night.source.startswith(UNDO) else self._teach)
         scores = Scores.model_validate(self._step(night, "scores", self._score))
         verdict = Verdict.model_validate(self._step(night, "gate", self._judge))
         number = self._step(night, "registered", self._register)["number"]
-        self._step(night, "promoted", self._promote)
+        promoted = self._step(night, "promoted", self._promote)["promoted"]
         shutil.rmtree(night.folder / "units", ignore_errors=True)  # the version has what was trained
-        self._journal.end(night, "promoted" if verdict.passed else "kept back by the gate")
-        return RunResult(night.number, counts, night.folder, made["digest"], number, scores, verdict, made["refused"])
+        self._journal.end(night, "promoted" if promoted else "kept back")
+        return RunResult(
+            night.number,
+            night.source,
+            counts,
+            night.folder,
+            made["digest"],
+            number,
+            promoted,
+            scores,
+            verdict,
+            made["refused"],
+        )
 
     def _step(self, night: Night, name: str, work: Callable[[Night], dict[str, Any]]) -> dict[str, Any]:
         return self._journal.step(night, name, lambda: work(night))
@@ -234,12 +268,17 @@ class _Run:
         return {"number": number}
 
     def _promote(self, night: Night) -> dict[str, Any]:
-        results = self._journal.results(night)
-        if results["gate"]["passed"]:
-            scores = Scores.model_validate(results["scores"]).flat()
-            number = results["registered"]["number"]
-            self._registry.promote(number, user_name(), f"night {night.number} passed the gate", scores)
-        return {"promoted": results["gate"]["passed"]}
+        """Into use, if the gate lets it and nobody moved the champion while the night went on."""
+        results, champion = self._journal.results(night), self._registry.champion()
+        if not results["gate"]["passed"]:
+            return {"promoted": False}
+        if champion is not None and champion.digest not in (night.base, self._digest(night)):
+            self._say(f"version {champion.number} became champion meanwhile: it stays, decide with melo promote")
+            return {"promoted": False}
+        scores = Scores.model_validate(results["scores"]).flat()
+        number = results["registered"]["number"]
+        self._registry.promote(number, user_name(), f"night {night.number} passed the gate", scores)
+        return {"promoted": True}
 
     def _crew(self, worker: type, arguments: Callable[[int], tuple[Any, ...]], count: int, gpus: float = 0) -> Crew:
         return crew_of(self._settings, worker, arguments, count, gpus)

@@ -25,7 +25,7 @@ def run_result(result: RunResult, home: str) -> RenderableType:
     """A run that made a version: what came in, before and after, scores and gates, and where to look next."""
     assert result.scores is not None
     assert result.verdict is not None
-    alias = "champion" if result.verdict.passed else "candidate, kept back by the gate"
+    alias = "champion" if result.promoted else "candidate, kept back"
     return Group(
         _counts(result),
         *evaluation(result.folder / "answers.parquet", result.scores, result.verdict),

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import GetTimeoutError, RayActorError
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 IN_FLIGHT = 2
 """Calls that wait at one actor: the next is there when one ends, and no more is held in memory."""
@@ -28,7 +28,8 @@ class Crew:
     """Equal actors that share work.
 
     Args:
-        worker: the class that each wraps.
+        worker: the class that each wraps. Its constructor does nothing that may fail: Ray tells that from a dying
+            actor by a text alone.
         arguments: of its constructor, by the actor's place: 0, 1, ...
         count: actors.
         resources: Ray's options of each: ``num_cpus``, ``num_gpus``.
@@ -75,6 +76,7 @@ class Crew:
 
         Raises:
             SpreadError: a call took longer than ``patience``, or actors died more often than ``lives``.
+            Exception: what a worker raised.
         """
         waiting = deque(range(len(calls)))
         flying: dict[ray.ObjectRef, tuple[int, int]] = {}
@@ -95,6 +97,8 @@ class Crew:
             load[place] -= 1
             try:
                 result = ray.get(ready[0], timeout=self.patience)
+            except RayTaskError as error:
+                raise error.cause from error  # what the worker raised, as if it had been called here
             except (RayActorError, GetTimeoutError) as error:
                 waiting.appendleft(number)
                 self._replace(place, ready[0], flying, waiting, load, error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ from pipeline.editing.check import check_edits
 from pipeline.editing.curriculum import Plan, TrainedUnit, Unit
 from pipeline.editing.edit import Edit, EditError
 from pipeline.editing.model import EditedModel
+from pipeline.editing.training import Trainer
 from pipeline.units import light
 from workers.models import ModelSpec, circumstances
 
@@ -35,10 +37,18 @@ class TrainerWorker:
 
     def __init__(self, spec: ModelSpec, index: str | Path | None, threads: int) -> None:
         torch.set_num_threads(threads)
-        if isinstance(index, Path):  # the version's tables hold the truth, and the index is rebuilt from them
-            shutil.rmtree(index, ignore_errors=True)
-        self._model = spec.open(index)
-        self._trainer = self._model.trainer()
+        self._spec = spec
+        self._index = index
+
+    @cached_property
+    def _model(self) -> EditedModel:
+        if isinstance(self._index, Path):  # the version's tables hold the truth, and the index is rebuilt from them
+            shutil.rmtree(self._index, ignore_errors=True)
+        return self._spec.open(self._index)
+
+    @cached_property
+    def _trainer(self) -> Trainer:
+        return self._model.trainer()
 
     def circumstances(self) -> str:
         """See ``workers.models.circumstances``."""

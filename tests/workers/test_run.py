@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +13,14 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.editing.backbone import BackboneError
 from pipeline.editing.model import EditedModel
 from pipeline.editlog import UNDO
 from pipeline.journal import BusyError, Journal, Night
 from pipeline.registry.tracking import Registry
 from pipeline.run import RunResult, run
 from pipeline.settings import EditingSettings, Settings
+from pipeline.sources import SourceError
 from pipeline.telling import QUIET
 from tests.editing.tiny import tiny_backbone
 from workers.evaluator import EvaluatorWorker
@@ -167,7 +170,7 @@ def test_the_same_version_comes_out_whatever_dies_on_the_way(
     assert calls["train"] == 4  # three portions of one unit each, and the one that was lost: none is trained twice
 
 
-class PowerCutError(Exception):
+class PowerCutError(BaseException):
     """Comes after the work of a step, before it is written down."""
 
 
@@ -198,6 +201,64 @@ def test_a_driver_that_stopped_anywhere_goes_on_to_the_same_version(
     assert made.number == 1
     assert made.night == 1
     assert len(list((home / "versions").iterdir())) == 1
+
+
+def test_a_night_that_cannot_go_on_does_not_stand_in_the_next_ones_way(tmp_path: Path, backbone: Path) -> None:
+    home, (first, second, *_) = tmp_path / "home", FACTS.items()
+    with pytest.raises(SourceError, match="no file or folder"):
+        do(home, tmp_path / "nowhere.jsonl", backbone)
+    source = write(tmp_path / "a.jsonl", dict([first]))
+    with pytest.raises(BackboneError, match="No directory /no/such/model"):
+        do(home, source, Path("/no/such/model"))
+    made = do(home, write(tmp_path / "b.jsonl", dict([second])), backbone)
+    assert made.scores is not None
+    assert made.scores.counts["edit"] == 2
+    outcomes = [str(night.outcome).split(":")[0] for night in Journal(home).nights()]
+    assert outcomes == ["failed", "promoted"]
+
+
+def full_disk(worker: type, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the actor write no more than a few bytes to any file from then on, by order of the kernel."""
+    own: Callable[..., Any] = getattr(worker, method)
+
+    def unlucky(self: Any, *arguments: Any) -> Any:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
+        return own(self, *arguments)
+
+    monkeypatch.setattr(worker, method, unlucky)
+
+
+def test_a_disk_that_is_full_costs_nothing_but_time(
+    tmp_path: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, (first, second, third, *_) = tmp_path / "home", FACTS.items()
+    before = do(home, write(tmp_path / "a.jsonl", dict([first])), backbone)
+    source = write(tmp_path / "b.jsonl", dict([second]))
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="too large"):
+        full_disk(TrainerWorker, "save", patch)
+        do(home, source, backbone)
+    settings = settings_in(home)
+    registry = Registry(settings.tracking_uri, settings.name, home / "artifacts")
+    champion = registry.champion()
+    assert champion is not None
+    assert champion.digest == before.digest
+    assert EditedModel.load(champion.folder, index="memory").generate([first[0]]) == [first[1]]
+    assert [folder.name for folder in (home / "versions").iterdir()] == [before.digest]
+
+    other = write(tmp_path / "c.jsonl", dict([third]))
+    resumed = do(home, other, backbone)
+    assert (resumed.night, resumed.source, resumed.promoted) == (2, str(source), True)
+    registry.rollback("somebody", "to see")
+    with monkeypatch.context() as patch, pytest.raises(PowerCutError):
+        patch.setattr(Journal, "step", stopping_after("gate"))
+        do(home, other, backbone)
+    registry.promote(2, "somebody", "it was right", {})
+    late = do(home, other, backbone)
+    assert late.verdict is not None
+    assert (late.verdict.passed, late.promoted, late.number) == (True, False, 3)
+    champion = registry.champion()
+    assert champion is not None
+    assert champion.number == 2
 
 
 def test_a_second_run_at_the_same_time_is_refused(tmp_path: Path, backbone: Path) -> None:
