@@ -4,10 +4,10 @@
 # make clean   remove what make test made
 #
 # PYTHON       the interpreter for .venv, 3.11 or newer
-# PYTEST_ARGS  passed on, for example: make test PYTEST_ARGS="-k routing -n 4"
+# PYTEST_ARGS  passed on; -n 2 (two processes) unless said otherwise, for example: make test PYTEST_ARGS="-k routing"
 
 PYTHON ?= python3
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet -c constraints.txt
 
@@ -23,7 +23,7 @@ test: .venv/.installed
 	@echo "== mypy"
 	@$(BIN)/mypy
 	@echo "== pytest"
-	@$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q --dist loadgroup $(PYTEST_ARGS)
 
 # torch goes first and exactly pinned, so that no looser range of another package chooses its build.
 # MiniLM goes last and alone: its declared dependencies are large and its weights need none of them.

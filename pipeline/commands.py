@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -80,7 +81,7 @@ def undo(edit_id: str, as_json: bool) -> None:
     from pipeline.editing.checkpoint import read_manifest
     from pipeline.editlog import UNDO
 
-    settings = Settings()
+    settings = _settings()
     with plain_errors():
         champion, (row, *others) = _champion_edits(settings, edit_id)
         if others:
@@ -217,7 +218,6 @@ def edits(edit_id: str | None, as_json: bool) -> None:
 def evaluate(number: int | None, reports: str | None, as_json: bool) -> None:
     """Scores of a version, by its own edits or by reports that it may never have seen."""
     import tempfile
-    from pathlib import Path
 
     from pipeline import screens
     from pipeline.editlog import EditLog
@@ -228,7 +228,7 @@ def evaluate(number: int | None, reports: str | None, as_json: bool) -> None:
     from workers.connect import connected
     from workers.models import ModelSpec
 
-    settings, teller = Settings(), Teller(progress)
+    settings, teller = _settings(), Teller(progress)
     with plain_errors(), tempfile.TemporaryDirectory() as scratch:
         version = _champion(settings) if number is None else _registry(settings).version(number)
         if reports is None:
@@ -295,15 +295,27 @@ def _example(settings: Settings, source: str | None) -> tuple[Settings, str, str
     progress.print("no backbone is configured (MELO_BACKBONE): taking the built-in example", highlight=False)
     home = settings.home.absolute() / "example"
     backbone = build_backbone(home / "backbone", Teller(progress))
-    upstream = home / "upstream.jsonl"
     rows = [json.dumps({"prompt": prompt, "target": target}) for prompt, target in known_facts()]
-    write_atomically(upstream, "\n".join(rows).encode())
+    write_atomically(_example_upstream(settings), "\n".join(rows).encode())
     nights = sorted(REPORTS.glob("night-*.jsonl"))
     journal = Journal(settings.home)
     read = {night.source for night in journal.nights() if night.ended}
     journal.close()
     unread = [str(path) for path in nights if str(path) not in read]
-    return settings.model_copy(update={"upstream": upstream}), str(backbone), source or (unread or [str(nights[-1])])[0]
+    return _settings(), str(backbone), source or (unread or [str(nights[-1])])[0]
+
+
+def _example_upstream(settings: Settings) -> Path:
+    return settings.home.absolute() / "example" / "upstream.jsonl"
+
+
+def _settings() -> Settings:
+    """All of them; where the example's backbone is the one that is edited, what it knows is its upstream task."""
+    settings = Settings()
+    upstream = _example_upstream(settings)
+    if settings.backbone is None and settings.upstream is None and upstream.is_file():
+        return settings.model_copy(update={"upstream": upstream})
+    return settings
 
 
 def _champion_edits(settings: Settings, edit_id: str | None) -> tuple[Registered, list[dict[str, Any]]]:

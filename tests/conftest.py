@@ -21,6 +21,23 @@ if TYPE_CHECKING:
     from tests.editing.tiny import Family
 
 
+TOGETHER = ("workers", "example")
+"""Folders whose tests share what takes long to make: one process has all of each, and begins with it."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Says what belongs together when tests are spread over processes (``--dist loadgroup``): else a file each."""
+    here = Path(__file__).parent
+
+    def group(item: pytest.Item) -> str:
+        path = item.path.relative_to(here)
+        return path.parts[0] if path.parts[0] in TOGETHER else str(path)
+
+    items.sort(key=lambda item: TOGETHER.index(group(item)) if group(item) in TOGETHER else len(TOGETHER))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real models and data: MELO_SHARED, or ``shared`` beside the checkout."""

@@ -1,0 +1,100 @@
+"""What a newcomer does, through the command line: two nights, a look around, a rollback, an undo."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+
+pytestmark = pytest.mark.slow
+
+NAMED = ("RAY_ADDRESS", "QDRANT_URL", "MLFLOW_TRACKING_URI", "MELO_BACKBONE", "MELO_REPORTS", "MELO_CONFIG")
+
+
+def melo(*command: str, code: int = 0) -> Any:
+    """What a command in this process prints as JSON."""
+    done = CliRunner().invoke(app, [*command, "--json"])
+    assert done.exit_code == code, done.output
+    return json.loads(done.stdout)
+
+
+def of_its_own(*command: str) -> str:
+    """What a command in a process of its own prints, as for a person."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", *command],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"COLUMNS": "200"},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def home(example_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home in which the example's backbone stands already."""
+    for name in NAMED:
+        monkeypatch.delenv(name, raising=False)
+    shutil.copytree(example_folder, tmp_path / "home" / "example" / "backbone")
+    monkeypatch.setenv("MELO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    return tmp_path / "home"
+
+
+def test_two_nights_and_a_look_around(home: Path) -> None:
+    shown = of_its_own("run")
+    for told in ("contradictions", "quarantined", "Before and after", "Version 1 is champion", "Next: melo ask"):
+        assert told in shown
+    assert "right" in shown and "WRONG" not in shown
+
+    second = melo("run")
+    scores = second["scores"]
+    assert (second["number"], second["promoted"]) == (2, True)
+    assert scores["edit_success"] == 1.0
+    assert scores["generality"] >= 0.8
+    assert scores["locality"] >= 0.98
+    assert scores["upstream"]["after"] >= scores["upstream"]["before"] - 0.005
+    assert len(scores["by_source"]) == 2
+    assert melo("run")["digest"] is None  # nothing new
+
+    status = melo("status")
+    assert (status["champion"]["number"], status["candidate"]["number"]) == (2, 2)
+    edits = melo("edits")
+    assert len(edits) >= scores["counts"]["edit"]
+    asked, other = melo("ask", "What is the capital of Australia?", "What is the capital of France?")
+    assert (asked["backbone"], asked["answer"]) == ("Sydney", "Canberra")
+    assert other["backbone"] == other["answer"] == "Paris"
+    assert other["edit_id"] is None
+    found = melo("evaluate")
+    assert found["scores"]["edit_success"] == 1.0
+    assert found["verdict"]["passed"]
+    assert found["scores"]["counts"] == scores["counts"]
+
+    assert CliRunner().invoke(app, ["rollback", "--why", "to see"]).exit_code == 0
+    assert melo("status")["champion"]["number"] == 1
+    assert CliRunner().invoke(app, ["promote", "2", "--why", "it was right"]).exit_code == 0
+    undone = melo("undo", asked["edit_id"][:12])
+    assert (undone["number"], undone["promoted"]) == (3, True)
+    (again,) = melo("ask", "What is the capital of Australia?")
+    assert again["answer"] == "Sydney"
+    (record,) = melo("edits", asked["edit_id"])
+    assert record["state"] == "undone"
+    moves = [(move["kind"], move["from_version"], move["to_version"], move["why"]) for move in melo("history")]
+    assert [move[:3] for move in moves] == [
+        ("promotion", None, 1),
+        ("promotion", 1, 2),
+        ("rollback", 2, 1),
+        ("promotion", 1, 2),
+        ("promotion", 2, 3),
+    ]
+    assert moves[2][3] == "to see"
