@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.editing.checkpoint import read_manifest
+from pipeline.editing.index import Collection
 from pipeline.editlog import UNDO, EditLog, records_of
 from pipeline.evaluation import Scores, Verdict, failures, judge, questions, summarise
 from pipeline.evaluation.figures import conflicts, distances_and_radii, scores_over_edits
@@ -89,6 +90,10 @@ def run(settings: Settings, source: str, backbone: str, teller: Teller) -> RunRe
     journal = Journal(settings.home)
     try:
         with journal.at_work():
+            if settings.qdrant_url is not None:
+                from pipeline.editing.index.server import check_server  # takes a second to import
+
+                check_server(settings.qdrant_url)
             registry = Registry(settings.tracking_uri, settings.name, journal.home / "artifacts")
             with connected(settings.ray_address):
                 return _Run(settings, journal, registry, backbone, teller).night(source)
@@ -197,8 +202,10 @@ class _Run:
             digest = crew.call("undo", ids, self._journal.versions)
         return {"digest": digest, "refused": {}, "taught": 0, "seconds": time.monotonic() - start}
 
-    def _index(self) -> str | Path:
-        return self._settings.qdrant_url or self._journal.home / "index"
+    def _index(self) -> Path | Collection:
+        """Where the lead trainer keeps the keys of the version in work; it is rebuilt every night."""
+        url = self._settings.qdrant_url
+        return self._journal.home / "index" if url is None else Collection(url, self._settings.name)
 
     def _spec(self, digest: str | None) -> ModelSpec:
         version = None if digest is None else str(self._journal.versions / digest)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
+from pipeline.editing.index import Place
 from pipeline.editing.loading import load_backbone
 from pipeline.editing.model import EditedModel
 from pipeline.settings import EditingSettings, Task
@@ -28,7 +28,7 @@ class ModelSpec:
     editing: EditingSettings
     version: str | None = None
 
-    def open(self, index: str | Path | None = "memory") -> EditedModel:
+    def open(self, index: Place = "memory") -> EditedModel:
         """The model; see ``EditedModel.from_backbone`` for ``index``.
 
         Raises:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from contextlib import suppress
 from functools import cached_property
@@ -14,6 +13,7 @@ import torch
 from pipeline.editing.check import check_edits
 from pipeline.editing.curriculum import Plan, TrainedUnit, Unit
 from pipeline.editing.edit import Edit, EditError
+from pipeline.editing.index import Place, clear
 from pipeline.editing.model import EditedModel
 from pipeline.editing.training import Trainer
 from pipeline.units import light
@@ -30,20 +30,20 @@ class TrainerWorker:
 
     Args:
         spec: the model that is edited tonight.
-        index: where the lead trainer keeps the keys, a folder or URL; what an earlier one left in the folder goes.
+        index: where the lead trainer keeps the keys, a folder or a collection; what an earlier one left there goes.
             The others' keys go no further than ``memory``.
         threads: of torch.
     """
 
-    def __init__(self, spec: ModelSpec, index: str | Path | None, threads: int) -> None:
+    def __init__(self, spec: ModelSpec, index: Place, threads: int) -> None:
         torch.set_num_threads(threads)
         self._spec = spec
         self._index = index
 
     @cached_property
     def _model(self) -> EditedModel:
-        if isinstance(self._index, Path):  # the version's tables hold the truth, and the index is rebuilt from them
-            shutil.rmtree(self._index, ignore_errors=True)
+        if not isinstance(self._index, str):
+            clear(self._index)
         return self._spec.open(self._index)
 
     @cached_property

@@ -21,7 +21,7 @@ from pipeline.editing.clusters import Clusters, Step
 from pipeline.editing.curriculum import Curriculum, Lesson, Plan, stack
 from pipeline.editing.edit import Edit, EditError, Outcome, Route, edits_from_arrow
 from pipeline.editing.families import Recipe, resolve
-from pipeline.editing.index import Delta, open_index
+from pipeline.editing.index import Delta, Place, open_index
 from pipeline.editing.keys import KeyReader
 from pipeline.editing.loading import load_backbone
 from pipeline.editing.radius import PROBES, measured_radius
@@ -52,7 +52,7 @@ class EditedModel:
         backbone: Backbone,
         recipe: Recipe,
         settings: EditingSettings,
-        index: str | Path | None = None,
+        index: Place | None = None,
     ) -> None:
         self.backbone = backbone
         self.settings = settings
@@ -87,7 +87,7 @@ class EditedModel:
         task: Task | None = None,
         *,
         settings: EditingSettings | None = None,
-        index: str | Path | None = None,
+        index: Place | None = None,
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
     ) -> EditedModel:
@@ -97,8 +97,8 @@ class EditedModel:
             reference: a folder or a hub id, or a ``Backbone`` that is loaded already.
             task: ``seq2seq``, ``causal`` or ``classification``; None: what its config tells of.
             settings: what differs from the preset or the family's defaults, and from the environment.
-            index: where keys live: ``"memory"``, a folder for Qdrant Edge, or a Qdrant server's URL. None:
-                the server at QDRANT_URL if that is set, else Qdrant Edge in a temporary folder.
+            index: where keys live: ``"memory"``, a folder for Qdrant Edge, a Qdrant server's URL, or a ``Collection``
+                of one. None: the server at QDRANT_URL if that is set, else Qdrant Edge in a temporary folder.
             device: where to run; None: CUDA where there is one.
             dtype: of the backbone; None: as stored.
 
@@ -270,7 +270,7 @@ class EditedModel:
         directory: str | Path,
         *,
         backbone: Backbone | None = None,
-        index: str | Path | None = None,
+        index: Place | None = None,
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
     ) -> EditedModel:

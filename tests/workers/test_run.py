@@ -6,6 +6,8 @@ import json
 import os
 import resource
 import signal
+import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.editing.backbone import BackboneError
+from pipeline.editing.index.points import IndexHomeError
 from pipeline.editing.model import EditedModel
 from pipeline.editlog import UNDO
 from pipeline.journal import BusyError, Journal, Night
+from pipeline.registry.store import RegistryError
 from pipeline.registry.tracking import Registry
 from pipeline.run import RunResult, run
 from pipeline.settings import EditingSettings, Settings
@@ -259,6 +263,19 @@ def test_a_disk_that_is_full_costs_nothing_but_time(
     champion = registry.champion()
     assert champion is not None
     assert champion.number == 2
+
+
+@pytest.mark.parametrize("named", ["qdrant_url", "mlflow_uri"])
+def test_a_server_that_is_not_there_is_named_before_anything_begins(tmp_path: Path, backbone: Path, named: str) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        settings = settings_in(tmp_path / "home").model_copy(update={named: url})
+        start = time.monotonic()
+        with pytest.raises((IndexHomeError, RegistryError), match=url):
+            run(settings, str(write(tmp_path / "a.jsonl", FACTS)), str(backbone), QUIET)
+        assert time.monotonic() - start < 15
+    assert Journal(tmp_path / "home").nights() == []
 
 
 def test_a_second_run_at_the_same_time_is_refused(tmp_path: Path, backbone: Path) -> None:

@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import weakref
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.editing.index.protocol import TOLERANCE, Delta, Index
 
-__all__ = ["TOLERANCE", "Delta", "Index", "open_index"]
+if TYPE_CHECKING:
+    from pipeline.editing.index.server import ServerIndex
+
+__all__ = ["TOLERANCE", "Collection", "Delta", "Index", "Place", "clear", "open_index"]
 
 
-def open_index(where: str | Path | None, width: int, collection: str | None = None) -> Index:
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A collection of a Qdrant server that stays.
+
+    Attributes:
+        url: of the server.
+        name: of the collection.
+    """
+
+    url: str
+    name: str
+
+
+Place = str | Path | Collection
+"""``memory``; the http(s) URL of a Qdrant server, for a collection that goes when the index is closed; one that stays;
+or the directory of an embedded shard."""
+
+
+def open_index(where: Place | None, width: int) -> Index:
     """Opens an index. The engine's library is imported only where it is used.
 
     Args:
-        where: ``memory``; the http(s) URL of a Qdrant server; the directory of an embedded shard; None for a
-            shard in a temporary directory, which goes when the index does.
+        where: the place; None for a shard in a temporary directory, which goes when the index does.
         width: d, the width of keys and centres.
-        collection: name of the collection on a server; None for a new one, which goes when the index is closed.
 
     Raises:
         ValueError: ``where`` is the URL of something else.
@@ -28,10 +50,10 @@ def open_index(where: str | Path | None, width: int, collection: str | None = No
         from pipeline.editing.index.memory import MemoryIndex
 
         return MemoryIndex(width)
+    if isinstance(where, Collection):
+        return _server_index()(where.url, where.name, width)
     if str(where).startswith(("http://", "https://")):
-        from pipeline.editing.index.server import ServerIndex
-
-        return ServerIndex(str(where), collection, width)
+        return _server_index()(str(where), None, width)
     if "://" in str(where):
         raise ValueError(f"an index was asked for at {str(where)!r}, expected 'memory', a directory or an http(s) URL")
     from pipeline.editing.index.edge import EdgeIndex
@@ -42,3 +64,21 @@ def open_index(where: str | Path | None, width: int, collection: str | None = No
     index = EdgeIndex(folder.name, width)
     weakref.finalize(index, folder.cleanup)
     return index
+
+
+def clear(where: Path | Collection) -> None:
+    """Removes an index, if there is one: a version's tables hold the truth, and it is rebuilt from them.
+
+    Raises:
+        IndexHomeError: no server answers, or it refuses.
+    """
+    if isinstance(where, Path):
+        shutil.rmtree(where, ignore_errors=True)
+    else:
+        _server_index().drop(where.url, where.name)
+
+
+def _server_index() -> type[ServerIndex]:
+    from pipeline.editing.index.server import ServerIndex
+
+    return ServerIndex

@@ -45,8 +45,7 @@ class ServerIndex(PointIndex):
         super().__init__(width)
         self.url, self.collection = url, collection or f"melo-{uuid.uuid4().hex}"
         self._passing = False
-        # The check of versions asks the server before the first request, and only warns where none answers.
-        self._client = client or QdrantClient(url=url, timeout=TIMEOUT, check_compatibility=False)
+        self._client = client or _client(url)
         try:
             self._ask(self._prepare)
         except IndexHomeError:
@@ -62,19 +61,29 @@ class ServerIndex(PointIndex):
                 self._ask(lambda: self._client.delete_collection(self.collection))
         self._client.close()
 
-    def _ask(self, request: Callable[[], T]) -> T:
-        """Sends one request.
+    @classmethod
+    def drop(cls, url: str, collection: str, client: QdrantClient | None = None) -> None:
+        """Deletes a collection, if there is one and it holds an index.
 
         Raises:
-            IndexHomeError: there is no answer, or it is a refusal; names the URL.
+            IndexHomeError: no server answers, it refuses, or the collection holds something else.
         """
+        opened = client or _client(url)
         try:
-            return request()
-        except (ApiException, OSError) as error:
-            raise IndexHomeError(
-                f"the Qdrant server at {self.url} did not do its part for collection {self.collection!r}: {error}. "
-                "Check that it runs and that the URL (QDRANT_URL) is right, then repeat the call: it is idempotent."
-            ) from error
+            if not _asked(url, collection, lambda: opened.collection_exists(collection)):
+                return
+            vectors = _asked(url, collection, lambda: opened.get_collection(collection)).config.params.vectors
+            if not isinstance(vectors, dict) or set(vectors) != set(VECTOR_NAMES):
+                raise IndexHomeError(
+                    f"collection {collection!r} at {url} holds something else than an index, so it is left alone: "
+                    "choose another name (MELO_NAME), or remove it yourself"
+                )
+            _asked(url, collection, lambda: opened.delete_collection(collection))
+        finally:
+            opened.close()
+
+    def _ask(self, request: Callable[[], T]) -> T:
+        return _asked(self.url, self.collection, request)
 
     def _prepare(self) -> None:
         vector = models.VectorParams(size=self.width, distance=models.Distance.EUCLID)
@@ -133,3 +142,36 @@ class ServerIndex(PointIndex):
 def _of_cluster(cluster: int) -> models.Filter:
     match = models.FieldCondition(key=CLUSTER_FIELD, match=models.MatchValue(value=cluster))
     return models.Filter(must=[match])
+
+
+def _client(url: str) -> QdrantClient:
+    # The check of versions asks the server before the first request, and only warns where none answers.
+    return QdrantClient(url=url, timeout=TIMEOUT, check_compatibility=False)
+
+
+def check_server(url: str) -> None:
+    """Asks a server whether it is there.
+
+    Raises:
+        IndexHomeError: no Qdrant server answers at the URL.
+    """
+    client = _client(url)
+    try:
+        _asked(url, "-", client.get_collections)
+    finally:
+        client.close()
+
+
+def _asked(url: str, collection: str, request: Callable[[], T]) -> T:
+    """Sends one request.
+
+    Raises:
+        IndexHomeError: there is no answer, or it is a refusal; names the URL.
+    """
+    try:
+        return request()
+    except (ApiException, OSError) as error:
+        raise IndexHomeError(
+            f"the Qdrant server at {url} did not do its part for collection {collection!r}: {error}. "
+            "Check that it runs and that the URL (QDRANT_URL) is right, then repeat the call: it is idempotent."
+        ) from error

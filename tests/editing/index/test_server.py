@@ -10,7 +10,7 @@ import pytest
 from qdrant_client import QdrantClient, models
 
 from pipeline.editing.index.points import IndexHomeError
-from pipeline.editing.index.server import ServerIndex
+from pipeline.editing.index.server import ServerIndex, check_server
 
 
 def test_a_server_that_is_away_is_named_within_seconds() -> None:
@@ -20,7 +20,9 @@ def test_a_server_that_is_away_is_named_within_seconds() -> None:
         start = time.monotonic()
         with pytest.raises(IndexHomeError, match=url):
             ServerIndex(url, "melo", 4)
-        assert time.monotonic() - start < 8
+        with pytest.raises(IndexHomeError, match=url):
+            check_server(url)
+        assert time.monotonic() - start < 16
 
 
 # No server is needed to see how a collection is read: qdrant-client's in-process store describes it alike.
@@ -55,3 +57,16 @@ def test_a_collection_of_its_own_goes_when_the_index_is_closed(
     for index in (one, one, kept):
         index.close()
     assert {found.name for found in client.get_collections().collections} == {other.collection, "melo"}
+
+
+def test_an_index_is_dropped_and_nothing_else_is(client: QdrantClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "close", lambda: None)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Payload indexes have no effect")
+        ServerIndex("http://in-process", "ours", 4, client=client)
+    client.create_collection("theirs", models.VectorParams(size=4, distance=models.Distance.EUCLID))
+    ServerIndex.drop("http://in-process", "ours", client=client)
+    ServerIndex.drop("http://in-process", "ours", client=client)
+    with pytest.raises(IndexHomeError, match="'theirs' at http://in-process holds something else"):
+        ServerIndex.drop("http://in-process", "theirs", client=client)
+    assert [found.name for found in client.get_collections().collections] == ["theirs"]
