@@ -59,9 +59,9 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Read reports, edit, evaluate, register, and promote what passes the gate (exit code 3: it did not)."""
-    from pipeline import commands
+    from pipeline.commands import nights
 
-    commands.run(reports, backbone, as_json)
+    nights.run(reports, backbone, as_json)
 
 
 @app.command()
@@ -71,25 +71,25 @@ def submit(
     backbone: Annotated[str | None, typer.Option(metavar="DIR|ID", help="Model to edit [env: MELO_BACKBONE].")] = None,
 ) -> None:
     """Send a run over a big backlog to a Ray cluster; the same one twice on a day is sent once."""
-    from pipeline import commands
+    from pipeline.commands import nights
 
-    commands.submit(reports, backbone, address)
+    nights.submit(reports, backbone, address)
 
 
 @app.command()
 def ask(prompts: Annotated[list[str], typer.Argument(metavar="PROMPT ...")], as_json: AsJson = False) -> None:
     """Ask backbone and champion, and show the route."""
-    from pipeline import commands
+    from pipeline.commands import versions
 
-    commands.ask(prompts, as_json)
+    versions.ask(prompts, as_json)
 
 
 @app.command()
 def status(as_json: AsJson = False) -> None:
     """Candidate, champion and the last run."""
-    from pipeline import commands
+    from pipeline.commands import versions
 
-    commands.status(as_json)
+    versions.status(as_json)
 
 
 @app.command()
@@ -98,9 +98,9 @@ def edits(
     as_json: AsJson = False,
 ) -> None:
     """List the champion's edits, or show one."""
-    from pipeline import commands
+    from pipeline.commands import versions
 
-    commands.edits(edit_id, as_json)
+    versions.edits(edit_id, as_json)
 
 
 @app.command()
@@ -108,9 +108,9 @@ def undo(
     edit_id: Annotated[str, typer.Argument(metavar="ID", help="The first digits do.")], as_json: AsJson = False
 ) -> None:
     """Take one of the champion's edits back: a new version without it."""
-    from pipeline import commands
+    from pipeline.commands import nights
 
-    commands.undo(edit_id, as_json)
+    nights.undo(edit_id, as_json)
 
 
 @app.command()
@@ -124,17 +124,17 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score a version and hold it against the gate (exit code 3: it does not pass); nothing is changed."""
-    from pipeline import commands
+    from pipeline.commands import nights
 
-    commands.evaluate(number, reports, as_json)
+    nights.evaluate(number, reports, as_json)
 
 
 @app.command()
 def history(as_json: AsJson = False) -> None:
     """Which version was in use when, and why."""
-    from pipeline import commands
+    from pipeline.commands import versions
 
-    commands.history(as_json)
+    versions.history(as_json)
 
 
 @app.command()
@@ -143,17 +143,17 @@ def promote(
     why: Annotated[str, typer.Option(help="Noted in the history.")] = "by hand",
 ) -> None:
     """Put a version into use."""
-    from pipeline import commands
+    from pipeline.commands import versions
 
-    commands.promote(number, why)
+    versions.promote(number, why)
 
 
 @app.command()
 def rollback(why: Annotated[str, typer.Option(help="Noted in the history.")] = "by hand") -> None:
     """Put the version before the champion back into use."""
-    from pipeline import commands
+    from pipeline.commands import versions
 
-    commands.rollback(why)
+    versions.rollback(why)
 
 
 @bench.command()

@@ -14,27 +14,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.editing.checkpoint import read_manifest
 from pipeline.editing.index import Collection
 from pipeline.editlog import UNDO, EditLog, records_of
-from pipeline.evaluation import Scores, Verdict, failures, judge, questions, summarise
+from pipeline.evaluation import Scores, Verdict, failures, judge, questions
 from pipeline.evaluation.figures import conflicts, distances_and_radii, scores_over_edits
 from pipeline.journal import Journal, Night, user_name
 from pipeline.registry.store import RegistryError
 from pipeline.registry.tracking import Registry
 from pipeline.settings import Settings
 from pipeline.sources import files, pairs
-from pipeline.telling import Teller, Track
+from pipeline.telling import Teller
 from schemas.reports import CONTRADICTIONS, DUPLICATES, QUARANTINE, REPORTS
 from workers.connect import connected
-from workers.evaluator import EvaluatorWorker
 from workers.ingestion import IngestionWorker
 from workers.models import ModelSpec
-from workers.scoring import answer
-from workers.spread import Crew, SpreadError
+from workers.scoring import score
+from workers.spread import SpreadError, crew_of
 from workers.teaching import teach
 from workers.trainer import TrainerWorker
 
@@ -170,7 +167,7 @@ class _Run:
                 pq.write_table(schema.empty_table(), night.folder / f"{name}.parquet")
             return dict.fromkeys(("reports", *TABLES), 0)
         self._say(f"reading reports from {night.source}")
-        with self._crew(IngestionWorker, lambda place: (), 1) as crew:
+        with crew_of(self._settings, IngestionWorker, lambda place: (), 1) as crew:
             counts: dict[str, int] = crew.call("ingest", night.source, self._log.known(night), night.folder)
         return counts
 
@@ -187,7 +184,7 @@ class _Run:
         start = time.monotonic()
         with (
             self._track(f"teaching {edits.num_rows:,} edits", edits.num_rows) as advance,
-            self._crew(TrainerWorker, arguments, settings.trainers, gpus=settings.trainer_gpus) as crew,
+            crew_of(settings, TrainerWorker, arguments, settings.trainers, settings.trainer_gpus) as crew,
         ):
             units = night.folder / "units"
             digest, refused = teach(crew, edits, settings.portion, units, journal.versions, advance)
@@ -198,7 +195,7 @@ class _Run:
         ids, start = night.source.removeprefix(UNDO).split(","), time.monotonic()
         self._say(f"taking back {len(ids)} edits")
         spec = self._spec(night.base)
-        with self._crew(TrainerWorker, lambda place: (spec, self._index(), 1), 1) as crew:
+        with crew_of(self._settings, TrainerWorker, lambda place: (spec, self._index(), 1), 1) as crew:
             digest = crew.call("undo", ids, self._journal.versions)
         return {"digest": digest, "refused": {}, "taught": 0, "seconds": time.monotonic() - start}
 
@@ -286,36 +283,3 @@ class _Run:
         number = results["registered"]["number"]
         self._registry.promote(number, user_name(), f"night {night.number} passed the gate", scores)
         return {"promoted": True}
-
-    def _crew(self, worker: type, arguments: Callable[[int], tuple[Any, ...]], count: int, gpus: float = 0) -> Crew:
-        return crew_of(self._settings, worker, arguments, count, gpus)
-
-
-def score(settings: Settings, spec: ModelSpec, asked: pa.Table, folder: Path, track: Track) -> Scores:
-    """Asks a saved version questions.
-
-    Args:
-        settings: how many evaluators, and on what.
-        spec: names the version.
-        asked: schema QUESTIONS.
-        folder: gets ``answers.parquet``: schema ANSWERS.
-        track: of a ``Teller``.
-    """
-    assert spec.version is not None
-    task = read_manifest(Path(spec.version)).backbone.task
-    with (
-        track(f"asking {asked.num_rows:,} questions", asked.num_rows) as advance,
-        crew_of(
-            settings, EvaluatorWorker, lambda place: (spec, 1), settings.evaluators, settings.evaluator_gpus
-        ) as crew,
-    ):
-        answers = answer(crew, asked, folder, advance)
-    size = sum(file.stat().st_size for file in Path(spec.version).iterdir())
-    return summarise(pq.read_table(answers), task, size)
-
-
-def crew_of(
-    settings: Settings, worker: type, arguments: Callable[[int], tuple[Any, ...]], count: int, gpus: float
-) -> Crew:
-    """Actors as the settings want them, one CPU each."""
-    return Crew(worker, arguments, count, {"num_cpus": 1, "num_gpus": gpus}, settings.patience)

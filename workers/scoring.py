@@ -10,13 +10,39 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.editing.checkpoint import read_manifest
+from pipeline.evaluation import Scores, summarise
 from pipeline.journal import write_atomically
-from pipeline.telling import Advance
+from pipeline.settings import Settings
+from pipeline.telling import Advance, Track
 from schemas.answers import ANSWERS
-from workers.spread import Crew
+from workers.evaluator import EvaluatorWorker
+from workers.models import ModelSpec
+from workers.spread import Crew, crew_of
 
 AT_ONCE = 256
 """Questions that one call of an evaluator gets."""
+
+
+def score(settings: Settings, spec: ModelSpec, asked: pa.Table, folder: Path, track: Track) -> Scores:
+    """Asks a saved version questions.
+
+    Args:
+        settings: how many evaluators, and on what.
+        spec: names the version.
+        asked: schema QUESTIONS.
+        folder: gets ``answers.parquet``: schema ANSWERS.
+        track: of a ``Teller``.
+    """
+    assert spec.version is not None
+    version, count, gpus = Path(spec.version), settings.evaluators, settings.evaluator_gpus
+    with (
+        track(f"asking {asked.num_rows:,} questions", asked.num_rows) as advance,
+        crew_of(settings, EvaluatorWorker, lambda place: (spec, 1), count, gpus) as crew,
+    ):
+        answers = answer(crew, asked, folder, advance)
+    size = sum(file.stat().st_size for file in version.iterdir())
+    return summarise(pq.read_table(answers), read_manifest(version).backbone.task, size)
 
 
 def answer(crew: Crew, asked: pa.Table, folder: Path, advance: Advance) -> Path:

@@ -15,6 +15,8 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
+from pipeline.settings import Settings
+
 IN_FLIGHT = 2
 """Calls that wait at one actor: the next is there when one ends, and no more is held in memory."""
 
@@ -139,3 +141,10 @@ class Crew:
                     f"{self.count} {self.worker.__name__} need {wanted:g} {key}, but the cluster has "
                     f"{there.get(key, 0):g}: ask for fewer in the settings, or add nodes"
                 )
+
+
+def crew_of(
+    settings: Settings, worker: type, arguments: Callable[[int], tuple[Any, ...]], count: int, gpus: float = 0
+) -> Crew:
+    """Actors as the settings want them, one CPU each; see ``Crew``."""
+    return Crew(worker, arguments, count, {"num_cpus": 1, "num_gpus": gpus}, settings.patience)

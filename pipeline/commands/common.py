@@ -1,0 +1,106 @@
+"""What the commands of ``melo`` share: consoles, errors for people, settings, the champion."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+from rich.text import Text
+
+from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from pipeline.registry.tracking import Registered, Registry
+
+out, progress = Console(), Console(stderr=True)
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Errors that say what to do are for the person who asked, without a traceback."""
+    from transformers.utils import logging as transformers
+
+    from pipeline.editing.backbone import BackboneError
+    from pipeline.editing.checkpoint import CheckpointError
+    from pipeline.editing.edit import EditError
+    from pipeline.editing.families import RecipeError
+    from pipeline.editing.index.points import IndexHomeError
+    from pipeline.journal import BusyError
+    from pipeline.registry.store import RegistryError
+    from pipeline.sources import SourceError
+    from workers.spread import SpreadError
+
+    expected = (
+        BackboneError,
+        BusyError,
+        CheckpointError,
+        EditError,
+        IndexHomeError,
+        OSError,
+        RecipeError,
+        RegistryError,
+        SourceError,
+        SpreadError,
+    )
+    transformers.disable_progress_bar()
+    try:
+        yield
+    except expected as error:
+        progress.print(Text.assemble(("error: ", "red"), str(error)))
+        raise typer.Exit(1) from None
+
+
+def example_upstream(settings: Settings) -> Path:
+    """What the example's backbone knows, as questions."""
+    return settings.home.absolute() / "example" / "upstream.jsonl"
+
+
+def all_settings() -> Settings:
+    """All of them; where the example's backbone is the one that is edited, what it knows is its upstream task."""
+    settings = Settings()
+    upstream = example_upstream(settings)
+    if settings.backbone is None and settings.upstream is None and upstream.is_file():
+        return settings.model_copy(update={"upstream": upstream})
+    return settings
+
+
+def champion_edits(settings: Settings, edit_id: str | None) -> tuple[Registered, list[dict[str, Any]]]:
+    """The champion, and its edits whose ids begin so."""
+    from pipeline.editlog import records_of
+
+    champion = the_champion(settings)
+    rows = records_of(champion.folder).to_pylist()
+    chosen = [row for row in rows if edit_id is None or row["edit_id"].startswith(edit_id)]
+    if not chosen:
+        raise typer.BadParameter(f"version {champion.number} has no edit {edit_id!r}; melo edits lists all {len(rows)}")
+    return champion, chosen
+
+
+def the_champion(settings: Settings) -> Registered:
+    """The version in use, which there has to be."""
+    champion = the_registry(settings).champion()
+    if champion is None:
+        raise typer.BadParameter("there is no champion yet: melo run makes one")
+    return champion
+
+
+def the_registry(settings: Settings) -> Registry:
+    """What the settings name."""
+    from pipeline.registry.tracking import Registry
+
+    return Registry(settings.tracking_uri, settings.name, settings.home.absolute() / "artifacts")
+
+
+def print_json(value: Any) -> None:
+    """For programs."""
+    print(json.dumps(value, default=_simpler, indent=2))
+
+
+def _simpler(value: Any) -> Any:
+    return value.model_dump() if isinstance(value, BaseModel) else str(value)

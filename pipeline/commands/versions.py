@@ -1,0 +1,111 @@
+"""Looking at versions, and deciding which one is in use."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from pipeline.commands.common import champion_edits, out, plain_errors, print_json, the_champion, the_registry
+from pipeline.journal import user_name
+from pipeline.settings import Settings
+
+
+def ask(prompts: list[str], as_json: bool) -> None:
+    """Answers of the backbone and the champion, and the route."""
+    from pipeline.editing.model import EditedModel
+    from pipeline.evaluation.generation import backbone_answers
+
+    settings = Settings()
+    with plain_errors():
+        champion = the_champion(settings)
+        model = EditedModel.load(champion.folder, index="memory")
+        said, routes = model.generate(prompts), model.route(prompts)
+        tokens = backbone_answers(model.backbone, model.backbone.tokenize_prompts(prompts), 64)
+        before = [model.backbone.decode_answer(answer) for answer in tokens]
+    found = [
+        {"prompt": prompt, "answer": now, "backbone": then, "version": champion.number} | asdict(route)
+        for prompt, now, then, route in zip(prompts, said, before, routes, strict=True)
+    ]
+    if as_json:
+        print_json(found)
+        return
+    for row in found:
+        out.print(f"{row['prompt']}\n  champion (version {row['version']}): {row['answer']}", highlight=False)
+        out.print(f"  backbone: {row['backbone']}", highlight=False)
+        if row["distance"] is None:
+            why = "the champion has no edits"
+        elif row["edit_id"] is None:
+            why = f"outside every scope: {row['distance']:.2f} from the nearest centre, radius {row['radius']:.2f}"
+        else:
+            edit = model.records[row["edit_id"]].edit
+            why = (
+                f"edit {row['edit_id'][:12]} speaks ({edit.prompt!r}): {row['distance']:.2f} from the centre of "
+                f"cluster {row['cluster']}, radius {row['radius']:.2f}, block {row['block']}"
+            )
+        out.print(f"  {why}", highlight=False)
+
+
+def status(as_json: bool) -> None:
+    """Candidate, champion, and the last run."""
+    from pipeline.journal import Journal
+
+    settings = Settings()
+    with plain_errors():
+        registry = the_registry(settings)
+        versions = {"champion": registry.champion(), "candidate": registry.candidate()}
+    journal = Journal(settings.home)
+    nights = journal.nights()
+    journal.close()
+    if as_json:
+        told: dict[str, Any] = {name: version and asdict(version) for name, version in versions.items()}
+        print_json(told | {"night": asdict(nights[-1]) if nights else None})
+        return
+    for name, version in versions.items():
+        if version is None:
+            out.print(f"{name}: none yet")
+        else:
+            gate = version.tags.get("gate", "-")
+            out.print(f"{name}: version {version.number} ({version.digest[:12]}), gate {gate}", highlight=False)
+    if nights:
+        last = nights[-1]
+        out.print(f"last run: night {last.number}, begun {last.begun}, {last.outcome or 'not ended'}", highlight=False)
+
+
+def edits(edit_id: str | None, as_json: bool) -> None:
+    """The champion's edits, or one of them."""
+    with plain_errors():
+        _, chosen = champion_edits(Settings(), edit_id)
+    if as_json:
+        print_json(chosen)
+        return
+    for row in chosen:
+        out.print(f"{row['edit_id'][:12]}  {row['state']:8}  {row['prompt']} -> {row['target']}", highlight=False)
+        if edit_id is not None:
+            for name in ("action", "cluster", "block", "steps", "version", "subject", "reason", "replaced"):
+                out.print(f"    {name}: {row[name]}", highlight=False)
+
+
+def history(as_json: bool) -> None:
+    """Every promotion and rollback."""
+    from pipeline import screens
+
+    with plain_errors():
+        moves = the_registry(Settings()).history()
+    if as_json:
+        print_json([asdict(move) for move in moves])
+    else:
+        out.print(screens.history(moves))
+
+
+def promote(number: int, why: str) -> None:
+    """Puts a version into use by hand."""
+    with plain_errors():
+        move = the_registry(Settings()).promote(number, user_name(), why, {})
+    out.print(f"version {move.to_version} is champion", highlight=False)
+
+
+def rollback(why: str) -> None:
+    """Puts the version before the champion back into use."""
+    with plain_errors():
+        move = the_registry(Settings()).rollback(user_name(), why)
+    out.print(f"version {move.to_version} is champion again, instead of {move.from_version}", highlight=False)
