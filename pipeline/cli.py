@@ -156,20 +156,22 @@ def rollback(why: Annotated[str, typer.Option(help="Noted in the history.")] = "
     versions.rollback(why)
 
 
+BackboneDir = Annotated[
+    Path | None,
+    typer.Option(exists=True, file_okay=False, metavar="DIR", help="Model to edit; the shared t5-zsre when left out."),
+]
+EditsFile = Annotated[
+    Path | None,
+    typer.Option(exists=True, dir_okay=False, metavar="FILE.jsonl", help="Edits, an object a line: prompt, target."),
+]
+Quick = Annotated[bool, typer.Option("--quick", help="Fewer edits and repeats: a rough figure in seconds.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the blocks and of the order of edits.")]
+
+
 @bench.command()
 def speed(
-    backbone: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True, file_okay=False, metavar="DIR", help="Model to edit; the shared t5-zsre when left out."
-        ),
-    ] = None,
-    edits: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True, dir_okay=False, metavar="FILE.jsonl", help="Edits, one JSON object a line: prompt, target."
-        ),
-    ] = None,
+    backbone: BackboneDir = None,
+    edits: EditsFile = None,
     locality: Annotated[
         Path | None,
         typer.Option(
@@ -179,14 +181,28 @@ def speed(
             help="Prompts whose answers must stay, one a line: prompt.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer edits and repeats: a rough figure in seconds.")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the blocks and of the order of edits.")] = 0,
+    as_json: AsJson = False,
+    quick: Quick = False,
+    seed: Seed = 0,
 ) -> None:
     """Edits a minute: learning, routing and generating."""
     from pipeline.bench import speed as measurement
 
     measurement.main(backbone=backbone, edits=edits, locality=locality, quick=quick, as_json=as_json, seed=seed)
+
+
+@bench.command()
+def night(
+    backbone: BackboneDir = None,
+    edits: EditsFile = None,
+    as_json: AsJson = False,
+    quick: Quick = False,
+    seed: Seed = 0,
+) -> None:
+    """A whole night beside the bare editor, and where its time goes."""
+    from pipeline.bench import night as measurement
+
+    measurement.main(backbone=backbone, edits=edits, quick=quick, as_json=as_json, seed=seed)
 
 
 def main() -> None:

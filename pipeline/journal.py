@@ -155,6 +155,19 @@ class Journal:
         rows = self._db.execute("SELECT name, result FROM steps WHERE night = ? ORDER BY rowid", (night.number,))
         return {name: json.loads(result) for name, result in rows}
 
+    def times(self, night: Night, since: float | None = None) -> dict[str, float]:
+        """Seconds that each step of a run took, in order, for one that was never stopped.
+
+        Args:
+            night: the run.
+            since: Unix time; gives ``start``, the seconds from then until the run began, as well.
+        """
+        rows = self._db.execute("SELECT name, ended FROM steps WHERE night = ? ORDER BY rowid", (night.number,))
+        marks = [("start", night.begun), *rows]
+        moments = [since, *(datetime.fromisoformat(moment).timestamp() for _, moment in marks)]
+        pairs = zip(marks, moments, moments[1:], strict=False)
+        return {name: after - before for (name, _), before, after in pairs if before is not None and after is not None}
+
     def end(self, night: Night, outcome: str) -> None:
         """Writes down how a run ended."""
         with self._db:

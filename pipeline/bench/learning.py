@@ -7,7 +7,7 @@ generation, retries, clusters and the index. The schedule's time is that of its 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -145,24 +145,33 @@ def measure_learning(
     return LearningReport(len(edits), rounds, tuple(found), ratios, trials, matched.success >= editor.success - CLOSE)
 
 
-def _editor(backbone: Backbone, edits: Sequence[Edit], index: str | None, settings: EditingSettings) -> _Way:
-    @contextmanager
-    def model() -> Iterator[EditedModel]:
-        edited = EditedModel.from_backbone(backbone, settings=settings, index=index)
-        try:
-            yield edited
-        finally:
-            edited.close()  # or its hooks would slow the next one down
+@contextmanager
+def _model(backbone: Backbone, index: str | None, settings: EditingSettings) -> Iterator[EditedModel]:
+    edited = EditedModel.from_backbone(backbone, settings=settings, index=index)
+    try:
+        yield edited
+    finally:
+        edited.close()  # or its hooks would slow the next one down
+
+
+def editor_ready(
+    backbone: Backbone, edits: Sequence[Edit], index: str | None, settings: EditingSettings
+) -> Callable[[], AbstractContextManager[Callable[[], Any]]]:
+    """Makes a new edited model ready, for ``alternate``; what is measured is teaching it the edits."""
 
     @contextmanager
     def ready() -> Iterator[Callable[[], Any]]:
-        with model() as edited:
+        with _model(backbone, index, settings) as edited:
             yield partial(edited.edit, edits)
 
-    with model() as edited:
+    return ready
+
+
+def _editor(backbone: Backbone, edits: Sequence[Edit], index: str | None, settings: EditingSettings) -> _Way:
+    with _model(backbone, index, settings) as edited:
         edited.edit(edits)
         said = success(edited, edits, answer_length(backbone, edits))
-        return _Way(ready, edited.recipe, said, edited.blocks.parameters)
+        return _Way(editor_ready(backbone, edits, index, settings), edited.recipe, said, edited.blocks.parameters)
 
 
 def _schedule(backbone: Backbone, edits: Sequence[Edit], settings: Schedule, seed: int) -> _Way:

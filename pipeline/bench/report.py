@@ -56,11 +56,11 @@ def heading(frame: Frame) -> RenderableType:
 
 def learning(found: LearningReport) -> RenderableType:
     """Edits a minute, and at what price."""
-    speed = _table(f"Learning {found.edits} edits", ["", "threads", "edits/min", "success", "peak MB"])
+    speed = new_table(f"Learning {found.edits} edits", ["", "threads", "edits/min", "success", "peak MB"])
     for way in found.ways:
         peak = "-" if way.peak_bytes is None else f"{way.peak_bytes / 1e6:,.0f}"
         speed.add_row(way.name, str(way.threads), f"{way.edits_per_minute:,.0f}", f"{way.success:.3f}", peak)
-    size = _table(
+    size = new_table(
         "What they are made of", ["", "rank", "edits a block", "iterations", "rate", "M per 1,000", "bytes an edit"]
     )
     for way in {way.name: way for way in found.ways}.values():
@@ -83,7 +83,7 @@ def learning(found: LearningReport) -> RenderableType:
         for t in found.trials
     )
     return Group(
-        _with_notes(
+        with_notes(
             speed,
             f"By the clock, {ratios}.",
             f"Medians of {found.rounds} alternating runs (index on disk: 1), nothing learned before. Editor: all of "
@@ -93,7 +93,7 @@ def learning(found: LearningReport) -> RenderableType:
             f"Matched is the cheapest schedule tried whose success is within {CLOSE:g} of the editor's"
             f"{'' if found.matched else ', or, as here, the best where none is'}. Tried: {trials}.",
         ),
-        _with_notes(
+        with_notes(
             size,
             "Iterations: the editor stops a block as soon as it has learned its edits, and has them again for a retry. "
             f"M per 1,000: millions of trainable parameters for 1,000 edits; the paper's Table 3 has {PAPER_MILLIONS} "
@@ -104,7 +104,7 @@ def learning(found: LearningReport) -> RenderableType:
 
 def quality(found: QualityReport) -> RenderableType:
     """What the edits are worth."""
-    table = _table(
+    table = new_table(
         f"A stream of {found.edits} edits in {found.calls} calls", ["asked after the last call", "right", "share"]
     )
     first = f"the first call's {found.first_at_last.asked} edits"
@@ -119,7 +119,7 @@ def quality(found: QualityReport) -> RenderableType:
     )
     for name, share in rows:
         table.add_row(name, f"{share.good} of {share.asked}", f"{share.good / share.asked:.3f}" if share.asked else "-")
-    return _with_notes(
+    return with_notes(
         table,
         f"Greedy free generation through the router; answers are compared as whole texts. {found.clusters} clusters.",
     )
@@ -128,13 +128,13 @@ def quality(found: QualityReport) -> RenderableType:
 def routing(found: Sequence[Routing]) -> RenderableType:
     """How long a search takes."""
     columns = ["keys", "prompts", "they lie", "memory", "edge", "right"]
-    table = _table("Routing: p50 milliseconds of one query, one thread", columns)
+    table = new_table("Routing: p50 milliseconds of one query, one thread", columns)
     for size, prompts, where in dict.fromkeys((row.keys, row.prompts, row.where) for row in found):
         rows = {row.home: row for row in found if (row.keys, row.prompts, row.where) == (size, prompts, where)}
         right = min(row.right for row in rows.values())
         times = (f"{rows[home].p50_ms:.3f}" for home in ("memory", "edge"))
         table.add_row(f"{size:,}", str(prompts), where, *times, f"{right:.3f}")
-    return _with_notes(
+    return with_notes(
         table,
         f"Isotropic Gaussian keys of width {WIDTH}, each a cluster of radius {RADIUS:g}; a prompt inside lies {AWAY:g} "
         "from its key, one outside is another Gaussian. memory: exact search in torch; edge: Qdrant Edge on disk. "
@@ -145,13 +145,13 @@ def routing(found: Sequence[Routing]) -> RenderableType:
 def generation(found: GenerationReport) -> RenderableType:
     """What an answer costs."""
     columns = ["the prompts lie", "threads", "batch", "backbone", "edited", "overhead", "outputs equal"]
-    table = _table("Generating: seconds a batch", columns)
+    table = new_table("Generating: seconds a batch", columns)
     for case in found.cases:
         times = (f"{seconds:.4f}" for seconds in (case.backbone_seconds, case.edited_seconds))
         counts, equal = (str(case.threads), str(case.prompts)), "yes" if case.equal else "no"
         table.add_row(case.where, *counts, *times, f"{case.percent:+.1f}%", equal)
     work = f"{found.new_tokens} new tokens each, no more and no fewer" if found.new_tokens else "one forward pass"
-    return _with_notes(
+    return with_notes(
         table,
         f"Medians of {found.rounds} alternating runs, {work}. Inside: each prompt has its block; outside: none has, "
         f"and outputs are to be equal. The edited model holds {found.edits} edits, its index in memory, and its time "
@@ -159,12 +159,14 @@ def generation(found: GenerationReport) -> RenderableType:
     )
 
 
-def _table(title: str, columns: Sequence[str]) -> Table:
+def new_table(title: str, columns: Sequence[str]) -> Table:
+    """An empty table, numbers at the right."""
     table = Table(title=title, title_justify="left", title_style="bold")
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i == 0 else "right")
     return table
 
 
-def _with_notes(table: Table, *notes: str) -> RenderableType:
+def with_notes(table: Table, *notes: str) -> RenderableType:
+    """A table and what is to be known about it."""
     return Group(Text(), table, *map(Text, notes))
