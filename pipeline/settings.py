@@ -66,6 +66,7 @@ class Settings(BaseSettings):
     evaluator_gpus: float = Field(0, ge=0, description="GPUs of an evaluator")
     portion: int = Field(1000, gt=0, description="edits taught at once; a backlog is cut into so many, in order")
     patience: float = Field(3600, gt=0, description="seconds that one call of an actor may take")
+    node_patience: float = Field(0, ge=0, description="seconds that a cluster may take to add nodes it lacks")
     editing: EditingSettings = EditingSettings()
     gate: GateSettings = GateSettings()
 

@@ -6,6 +6,7 @@ and what a dead actor was doing is given to another one.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,7 +37,11 @@ class Crew:
         count: actors.
         resources: Ray's options of each: ``num_cpus``, ``num_gpus``.
         patience: seconds that one call may take, starting the actor included.
+        node_patience: seconds that an autoscaling cluster may take to add the nodes that are needed.
         lives: how often an actor may be replaced in all.
+
+    Raises:
+        SpreadError: on entering, when the cluster lacks what the actors need and does not get it in time.
     """
 
     worker: type
@@ -44,13 +49,24 @@ class Crew:
     count: int = 1
     resources: Mapping[str, float] = field(default_factory=dict)
     patience: float = 3600.0
+    node_patience: float = 0.0
     lives: int = 20
     _actors: list[ActorHandle[Any]] = field(default_factory=list)
 
     def __enter__(self) -> Crew:
-        self._check_resources()
+        if self.node_patience == 0:
+            self._check_resources()  # Ray waits for ever for what it doesn't have, and says nothing
         self._actors = [self._start(place) for place in range(self.count)]
-        return self
+        deadline = time.monotonic() + self.node_patience
+        while True:
+            try:
+                self._check_resources()
+                return self
+            except SpreadError:
+                if time.monotonic() > deadline:
+                    self.__exit__()
+                    raise
+            time.sleep(1)  # actors that wait are what an autoscaler adds nodes for
 
     def __exit__(self, *_: object) -> None:
         for actor in self._actors:
@@ -132,14 +148,14 @@ class Crew:
         return cast("ActorHandle[Any]", started)
 
     def _check_resources(self) -> None:
-        """Ray waits for ever for what it doesn't have, and says nothing."""
         there = ray.cluster_resources()
         for name, key in (("num_gpus", "GPU"), ("num_cpus", "CPU")):
             wanted = self.count * self.resources.get(name, 0)
             if wanted > there.get(key, 0):
                 raise SpreadError(
                     f"{self.count} {self.worker.__name__} need {wanted:g} {key}, but the cluster has "
-                    f"{there.get(key, 0):g}: ask for fewer in the settings, or add nodes"
+                    f"{there.get(key, 0):g}: ask for fewer in the settings, add nodes, or give the cluster time to "
+                    "add them (MELO_NODE_PATIENCE)"
                 )
 
 
@@ -147,4 +163,5 @@ def crew_of(
     settings: Settings, worker: type, arguments: Callable[[int], tuple[Any, ...]], count: int, gpus: float = 0
 ) -> Crew:
     """Actors as the settings want them, one CPU each; see ``Crew``."""
-    return Crew(worker, arguments, count, {"num_cpus": 1, "num_gpus": gpus}, settings.patience)
+    resources = {"num_cpus": 1, "num_gpus": gpus}
+    return Crew(worker, arguments, count, resources, settings.patience, settings.node_patience)

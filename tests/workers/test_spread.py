@@ -91,6 +91,15 @@ def test_what_the_cluster_lacks_is_an_error_and_no_endless_wait() -> None:
         pass
 
 
+def test_nodes_that_do_not_come_in_time_are_an_error_and_leave_no_actor_waiting() -> None:
+    start = time.monotonic()
+    with pytest.raises(SpreadError, match="MELO_NODE_PATIENCE"), crew(9, node_patience=2.0):
+        pass
+    assert time.monotonic() - start > 2
+    with crew(2) as workers:
+        assert workers.call("square", 3) == 9
+
+
 def test_a_cluster_that_is_not_there_is_named_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     import ray
 
