@@ -6,6 +6,7 @@ Heavy packages (torch alone takes a second to import) are imported inside the co
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -130,11 +131,20 @@ def evaluate(
 
 
 @app.command()
-def history(as_json: AsJson = False) -> None:
+def history(
+    at: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"],
+            help="Only the version that was in use then; local time unless it has a zone.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Which version was in use when, and why."""
     from pipeline.commands import versions
 
-    versions.history(as_json)
+    versions.history(at, as_json)
 
 
 @app.command()

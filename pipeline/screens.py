@@ -122,7 +122,7 @@ def _slices(title: str, slices: Mapping[str, Slice]) -> RenderableType:
 
 def history(moves: Sequence[Promotion]) -> RenderableType:
     """Every promotion and rollback."""
-    table = _table("Versions in use", ["when", "from", "to", "what", "by", "why"])
+    table = _table("Versions in use", ["when (UTC)", "from", "to", "what", "by", "why"])
     for move in moves:
         table.add_row(
             move.when.strftime("%Y-%m-%d %H:%M:%S"),

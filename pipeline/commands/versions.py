@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 from pipeline.commands.common import champion_edits, out, plain_errors, print_json, the_champion, the_registry
@@ -85,13 +86,21 @@ def edits(edit_id: str | None, as_json: bool) -> None:
                 out.print(f"    {name}: {row[name]}", highlight=False)
 
 
-def history(as_json: bool) -> None:
-    """Every promotion and rollback."""
+def history(at: datetime | None, as_json: bool) -> None:
+    """Every promotion and rollback, or the version that was in use at a time."""
     from pipeline import screens
+    from pipeline.registry.promotions import in_use
 
     with plain_errors():
         moves = the_registry(Settings()).history()
-    if as_json:
+    if at is not None:
+        number = in_use(moves, at.astimezone())
+        if as_json:
+            print_json({"at": at.astimezone().isoformat(), "version": number})
+        else:
+            what = "no version was" if number is None else f"version {number} was"
+            out.print(f"{at.astimezone():%Y-%m-%d %H:%M:%S %Z}: {what} in use", highlight=False)
+    elif as_json:
         print_json([asdict(move) for move in moves])
     else:
         out.print(screens.history(moves))

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +99,11 @@ def test_two_nights_and_a_look_around(home: Path) -> None:
         ("promotion", 2, 3),
     ]
     assert moves[2][3] == "to see"
+    first, second = (move["when"] for move in melo("history")[:2])
+    for at, number in (("2020-01-01", None), (_whole_seconds(first), 1), (_whole_seconds(second), 2)):
+        assert melo("history", "--at", at)["version"] == number
+
+
+def _whole_seconds(when: str) -> str:
+    """The next whole second, in local time: what a person would type."""
+    return f"{datetime.fromisoformat(when).astimezone() + timedelta(seconds=1):%Y-%m-%dT%H:%M:%S}"
