@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.editing.checkpoint import RECORDS
+from pipeline.editing.folder import RECORDS
 from pipeline.journal import Journal, Night
 from pipeline.sources import Aside
 from schemas.reports import REPORTS

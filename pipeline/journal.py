@@ -25,6 +25,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from pipeline.errors import MeloError
+
 _TABLES = """
 CREATE TABLE IF NOT EXISTS nights (
     number INTEGER PRIMARY KEY, source TEXT NOT NULL, base TEXT, begun TEXT NOT NULL, ended TEXT, outcome TEXT
@@ -36,7 +38,7 @@ CREATE TABLE IF NOT EXISTS steps (
 """
 
 
-class BusyError(RuntimeError):
+class BusyError(MeloError, RuntimeError):
     """Another run is at work in this home."""
 
 

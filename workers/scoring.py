@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.editing.checkpoint import read_manifest
+from pipeline.editing.folder import read_manifest
 from pipeline.evaluation import Scores, summarise
 from pipeline.journal import write_atomically
 from pipeline.settings import Settings

@@ -16,13 +16,14 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
+from pipeline.errors import MeloError
 from pipeline.settings import Settings
 
 IN_FLIGHT = 2
 """Calls that wait at one actor: the next is there when one ends, and no more is held in memory."""
 
 
-class SpreadError(RuntimeError):
+class SpreadError(MeloError, RuntimeError):
     """Ray is not there, has too little, or lost one actor too often."""
 
 

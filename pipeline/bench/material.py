@@ -14,12 +14,13 @@ from pipeline.editing.backbone import Backbone
 from pipeline.editing.check import check_edits
 from pipeline.editing.edit import Edit, EditError, normalise
 from pipeline.editing.loading import load_backbone
+from pipeline.errors import MeloError
 
 BESIDE = Path(__file__).resolve().parents[3] / "shared"
 """Models and data beside a checkout, unless MELO_SHARED names another folder."""
 
 
-class MaterialError(ValueError):
+class MaterialError(MeloError, ValueError):
     """There is nothing to measure on, or a file cannot be used."""
 
 

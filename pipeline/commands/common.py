@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from rich.console import Console
 from rich.text import Text
 
+from pipeline.errors import MeloError
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,34 +25,9 @@ out, progress = Console(), Console(stderr=True)
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Errors that say what to do are for the person who asked, without a traceback."""
-    from transformers.utils import logging as transformers
-
-    from pipeline.editing.backbone import BackboneError
-    from pipeline.editing.checkpoint import CheckpointError
-    from pipeline.editing.edit import EditError
-    from pipeline.editing.families import RecipeError
-    from pipeline.editing.index.points import IndexHomeError
-    from pipeline.journal import BusyError
-    from pipeline.registry.store import RegistryError
-    from pipeline.sources import SourceError
-    from workers.spread import SpreadError
-
-    expected = (
-        BackboneError,
-        BusyError,
-        CheckpointError,
-        EditError,
-        IndexHomeError,
-        OSError,
-        RecipeError,
-        RegistryError,
-        SourceError,
-        SpreadError,
-    )
-    transformers.disable_progress_bar()
     try:
         yield
-    except expected as error:
+    except (MeloError, OSError) as error:
         progress.print(Text.assemble(("error: ", "red"), str(error)))
         raise typer.Exit(1) from None
 

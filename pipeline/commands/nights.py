@@ -44,7 +44,7 @@ def run(reports: str | None, backbone: str | None, as_json: bool) -> None:
 
 def undo(edit_id: str, as_json: bool) -> None:
     """A version without one of the champion's edits, scored, registered and held against the gate as any other."""
-    from pipeline.editing.checkpoint import read_manifest
+    from pipeline.editing.folder import read_manifest
     from pipeline.editlog import UNDO
 
     settings = all_settings()

@@ -13,10 +13,13 @@ from pipeline.settings import Settings
 
 def ask(prompts: list[str], as_json: bool) -> None:
     """Answers of the backbone and the champion, and the route."""
+    from transformers.utils import logging
+
     from pipeline.editing.model import EditedModel
     from pipeline.evaluation.generation import backbone_answers
 
     settings = Settings()
+    logging.disable_progress_bar()  # of the weights that are read
     with plain_errors():
         champion = the_champion(settings)
         model = EditedModel.load(champion.folder, index="memory")

@@ -22,13 +22,14 @@ from transformers import (
 )
 
 from pipeline.editing.edit import EditError, normalise
+from pipeline.errors import MeloError
 from pipeline.settings import Task
 
 UNTRAINED = 1e-2
 """Two output rows that differ by less than this part of their norm were never told apart by training."""
 
 
-class BackboneError(ValueError):
+class BackboneError(MeloError, ValueError):
     """A model that cannot be loaded, or cannot be edited for the task it was given."""
 
 

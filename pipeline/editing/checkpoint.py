@@ -1,17 +1,8 @@
-"""The edited model on disk: a folder that is written once, whole, and checked byte by byte when it is read.
-
-    manifest.json       format, backbone reference and digest, settings, the digest of every other file
-    blocks.safetensors  for each edited module A [n, p, i] and B [n, o, p], and the n block ids
-    clusters.parquet, keys.parquet  the index (schemas.index)
-    edits.parquet       every edit and what became of it (schemas.edits)
-
-Nothing in a folder is unpickled, and no path in it is followed.
-"""
+"""Writing an edited model into its folder, and reading tables and blocks out of it."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -21,23 +12,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from pipeline.editing.blocks import Blocks
+from pipeline.editing.folder import BLOCKS, MANIFEST, TABLES, CheckpointError, read_file
 from schemas.manifest import FileEntry, Manifest
-
-MANIFEST = "manifest.json"
-BLOCKS = "blocks.safetensors"
-CLUSTERS, KEYS, RECORDS = TABLES = ("clusters.parquet", "keys.parquet", "edits.parquet")
-MANIFEST_BYTES = 4 << 20
-"""A larger manifest is not ours."""
-
-
-class CheckpointError(ValueError):
-    """A folder that is not a whole, unchanged edited model, or one that cannot be written."""
 
 
 def write_folder(
@@ -78,40 +59,6 @@ def write_folder(
     return manifest
 
 
-def read_manifest(directory: Path) -> Manifest:
-    """The manifest of a folder, whose digest is right.
-
-    Raises:
-        CheckpointError: there is none, it is of another format or version, or it was changed.
-    """
-    path = directory / MANIFEST
-    if path.is_symlink() or not path.is_file():
-        raise CheckpointError(f"{directory} is not an edited model: expected a plain file {MANIFEST}, found none")
-    if path.stat().st_size > MANIFEST_BYTES:
-        raise CheckpointError(f"{path} has {path.stat().st_size} bytes, more than any manifest of ours")
-    try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is cut short or not JSON: {error}") from error
-    found = content.get("format_version") if isinstance(content, dict) else None
-    if found != 1:
-        raise CheckpointError(f"{path} has format_version {found!r}, expected 1: use the release that wrote it")
-    try:
-        manifest = Manifest.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise CheckpointError(f"{path} is not a manifest of ours: {where}: {first['msg']}") from error
-    if manifest.digest != manifest.computed_digest():
-        raise CheckpointError(
-            f"{path} was changed: its content has digest {manifest.computed_digest()}, it says {manifest.digest}"
-        )
-    wanted = {BLOCKS, *TABLES}
-    if set(manifest.files) != wanted:
-        raise CheckpointError(f"{path} lists files {sorted(manifest.files)}, expected {sorted(wanted)}")
-    return manifest
-
-
 def read_tables(directory: Path, manifest: Manifest) -> dict[str, pa.Table]:
     """The Parquet tables by file name, their digests checked.
 
@@ -120,7 +67,7 @@ def read_tables(directory: Path, manifest: Manifest) -> dict[str, pa.Table]:
     """
     tables = {}
     for name in TABLES:
-        content = _read(directory, name, manifest)
+        content = read_file(directory, name, manifest)
         try:
             tables[name] = pq.read_table(pa.BufferReader(content))
         except (pa.ArrowException, OSError) as error:  # a broken page is an OSError
@@ -136,7 +83,7 @@ def read_blocks(directory: Path, manifest: Manifest, into: Blocks) -> None:
     """
     path = directory / BLOCKS
     try:
-        tensors = load_tensors(_read(directory, BLOCKS, manifest))
+        tensors = load_tensors(read_file(directory, BLOCKS, manifest))
     except SafetensorError as error:
         raise CheckpointError(f"{path} is not safetensors: {error}") from error
     expected = _tensors(into)
@@ -168,17 +115,3 @@ def _write(path: Path, content: bytes) -> FileEntry:
         file.flush()
         os.fsync(file.fileno())
     return FileEntry(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
-
-
-def _read(directory: Path, name: str, manifest: Manifest) -> bytes:
-    path, entry = directory / name, manifest.files[name]
-    if path.is_symlink() or not path.is_file():
-        raise CheckpointError(f"{path} is missing or not a plain file; the manifest lists it with {entry.bytes} bytes")
-    size = path.stat().st_size
-    if size != entry.bytes:
-        raise CheckpointError(f"{path} has {size} bytes, expected {entry.bytes}: it is cut short or changed")
-    content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found != entry.sha256:
-        raise CheckpointError(f"{path} was changed: its SHA-256 is {found}, expected {entry.sha256}")
-    return content

@@ -13,10 +13,12 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from pipeline.errors import MeloError
+
 Action = Literal["add", "expand", "conflict", "replace"]
 
 
-class EditError(ValueError):
+class EditError(MeloError, ValueError):
     """An edit (or a call) that cannot be carried out. The model is unchanged when this is raised."""
 
 

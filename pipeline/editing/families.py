@@ -17,10 +17,11 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from pipeline.errors import MeloError
 from pipeline.settings import EditingSettings, Task
 
 
-class RecipeError(ValueError):
+class RecipeError(MeloError, ValueError):
     """No recipe for this backbone, or one that names modules which the backbone cannot use."""
 
 

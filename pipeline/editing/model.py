@@ -16,11 +16,11 @@ from pipeline.editing import checkpoint
 from pipeline.editing.backbone import Backbone
 from pipeline.editing.blocks import Blocks, DynamicLora
 from pipeline.editing.check import check_edits
-from pipeline.editing.checkpoint import CheckpointError
 from pipeline.editing.clusters import Clusters, Step
 from pipeline.editing.curriculum import Curriculum, Lesson, Plan, stack
 from pipeline.editing.edit import Edit, EditError, Outcome, Route, edits_from_arrow
 from pipeline.editing.families import Recipe, resolve
+from pipeline.editing.folder import CLUSTERS, KEYS, RECORDS, CheckpointError, read_manifest
 from pipeline.editing.index import Delta, Place, open_index
 from pipeline.editing.keys import KeyReader
 from pipeline.editing.loading import load_backbone
@@ -258,9 +258,9 @@ class EditedModel:
         """
         clusters, keys = self.clusters.tables()
         tables = {
-            checkpoint.CLUSTERS: clusters,
-            checkpoint.KEYS: keys,
-            checkpoint.RECORDS: self.records.to_table(),
+            CLUSTERS: clusters,
+            KEYS: keys,
+            RECORDS: self.records.to_table(),
         }
         return checkpoint.write_folder(Path(directory), self.blocks, tables, self._manifest).digest
 
@@ -287,7 +287,7 @@ class EditedModel:
                 says what was found and what was expected.
         """
         folder = Path(directory)
-        manifest = checkpoint.read_manifest(folder)
+        manifest = read_manifest(folder)
         entry = manifest.backbone
         backbone = backbone or load_backbone(entry.reference, entry.task, device=device, dtype=dtype)
         if backbone.digest != entry.digest or backbone.task != entry.task:
@@ -299,8 +299,8 @@ class EditedModel:
         try:
             recipe = resolve(backbone.model, backbone.task, EditingSettings(**manifest.recipe))
             settings = EditingSettings(**manifest.settings)
-            clusters = Clusters.from_tables(tables[checkpoint.CLUSTERS], tables[checkpoint.KEYS])
-            records = Records.from_table(tables[checkpoint.RECORDS])
+            clusters = Clusters.from_tables(tables[CLUSTERS], tables[KEYS])
+            records = Records.from_table(tables[RECORDS])
         except (ValueError, TypeError) as error:
             raise CheckpointError(f"{folder} does not hold together: {error}") from error
         with ExitStack() as opened:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.editing.checkpoint import CLUSTERS, KEYS, RECORDS, CheckpointError
+from pipeline.editing.folder import CLUSTERS, KEYS, RECORDS, CheckpointError
 from pipeline.editing.records import Records
 from pipeline.editing.rows import WITHDRAWN
 from schemas.manifest import Manifest

@@ -15,7 +15,7 @@ import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from pipeline.editing.checkpoint import read_manifest
+from pipeline.editing.folder import read_manifest
 from pipeline.editing.loading import load_backbone
 from pipeline.editing.model import EditedModel
 

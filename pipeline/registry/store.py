@@ -18,6 +18,8 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from pipeline.errors import MeloError
+
 SECONDS = 5.0
 """How long a store may take to show that it is there."""
 
@@ -28,7 +30,7 @@ NOT_FINITE = "melo.not_finite."
 """Begins the tags of scores that are NaN or infinite: as metrics SQLite would hold them as huge numbers."""
 
 
-class RegistryError(RuntimeError):
+class RegistryError(MeloError, RuntimeError):
     """The registry cannot be reached, or cannot do what was asked; says which, and what to do."""
 
 

@@ -15,8 +15,7 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from pipeline.editing.checkpoint import CheckpointError
-from pipeline.registry.folder import only_folder, verified_digest
+from pipeline.editing.folder import CheckpointError, verify
 from pipeline.registry.night import DIGEST, MODEL, log_night
 from pipeline.registry.promotions import Kind, Promotion, Promotions, before, in_use
 from pipeline.registry.store import RegistryError, asking, connect, shown
@@ -109,7 +108,7 @@ class Registry:
             CheckpointError: the folder holds no whole edited model.
             RegistryError: it holds another one than ``digest`` says, or the store does not do it.
         """
-        if (found := verified_digest(folder)) != digest:
+        if (found := verify(folder).digest) != digest:
             raise RegistryError(f"{folder} holds version {found}, expected {digest}: nothing was registered")
         with asking(self.uri, f"register {folder}"):
             version = self._known(digest)
@@ -263,7 +262,7 @@ class Registry:
             raise RegistryError(f"{who} has no run, or no digest of ours in its tags: this program did not register it")
         try:
             folder = self._folder(version.run_id, digest)
-            found = verified_digest(folder)
+            found = verify(folder).digest
         except CheckpointError as error:
             raise RegistryError(f"{who} is damaged: {error}") from error
         if found != digest:
@@ -275,11 +274,23 @@ class Registry:
         """The edited model on this machine: in place with SQLite, else a copy that is fetched once."""
         source = f"{self._client.get_run(run_id).info.artifact_uri}/{MODEL}/artifacts"
         if self._local:
-            return only_folder(Path(download_artifacts(source)))
+            return _only_folder(Path(download_artifacts(source)))
         folder = self._artifacts / digest
         if not folder.exists():
             self._artifacts.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=self._artifacts) as scratch:
                 fetched = Path(download_artifacts(source, dst_path=scratch, tracking_uri=self.uri))
-                only_folder(fetched).rename(folder)
+                _only_folder(fetched).rename(folder)
         return folder
+
+
+def _only_folder(directory: Path) -> Path:
+    """The one folder in a directory, whatever it is called.
+
+    Raises:
+        CheckpointError: there is none, or several.
+    """
+    folders = [entry for entry in directory.glob("*") if entry.is_dir()]
+    if len(folders) != 1:
+        raise CheckpointError(f"{directory} holds {len(folders)} folders, expected an edited model and nothing else")
+    return folders[0]

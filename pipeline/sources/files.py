@@ -11,11 +11,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 import fsspec
 
+from pipeline.errors import MeloError
+
 UNFINISHED = (".tmp", ".temp", ".part", ".partial", ".crdownload", ".swp", "~")
 """Endings that programs give to what they have not finished writing."""
 
 
-class SourceError(ValueError):
+class SourceError(MeloError, ValueError):
     """A source that is not there or cannot be reached; nothing was read."""
 
 

@@ -19,10 +19,18 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipeline.editing import checkpoint
 from pipeline.editing.backbone import Backbone
-from pipeline.editing.checkpoint import BLOCKS, CLUSTERS, KEYS, MANIFEST, RECORDS, TABLES, CheckpointError
 from pipeline.editing.edit import Edit, EditError
+from pipeline.editing.folder import (
+    BLOCKS,
+    CLUSTERS,
+    KEYS,
+    MANIFEST,
+    RECORDS,
+    TABLES,
+    CheckpointError,
+    read_manifest,
+)
 from pipeline.editing.loading import from_objects
 from pipeline.editing.model import EditedModel
 from pipeline.editing.records import Records
@@ -155,7 +163,7 @@ def test_the_backbone_is_found_where_the_folder_says(tmp_path: Path) -> None:
 
 
 def test_a_radius_that_was_measured_is_not_measured_again(saved: Path, bert: Backbone) -> None:
-    manifest = checkpoint.read_manifest(saved)
+    manifest = read_manifest(saved)
     assert manifest.settings["radius"] is None
     assert load(saved, bert).recipe.radius == manifest.recipe["radius"] > 0
 
@@ -543,7 +551,7 @@ def test_a_full_disk_leaves_nothing_behind(
 
 
 def test_the_manifest_names_every_byte(saved: Path) -> None:
-    manifest = checkpoint.read_manifest(saved)
+    manifest = read_manifest(saved)
     for name, entry in manifest.files.items():
         content = (saved / name).read_bytes()
         assert (entry.bytes, entry.sha256) == (len(content), sha256(content).hexdigest())

@@ -16,10 +16,10 @@ import pytest
 import torch
 
 from pipeline.editing.backbone import Backbone
-from pipeline.editing.checkpoint import BLOCKS, KEYS, MANIFEST, CheckpointError
 from pipeline.editing.curriculum import Curriculum, Lesson
 from pipeline.editing.edit import Edit, EditError, Route
 from pipeline.editing.fold import COINCIDENT
+from pipeline.editing.folder import BLOCKS, KEYS, MANIFEST, CheckpointError
 from pipeline.editing.index import Delta
 from pipeline.editing.model import EditedModel
 from pipeline.editing.records import Record

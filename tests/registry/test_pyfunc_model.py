@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from mlflow.pyfunc import scoring_server
 
-from pipeline.editing.checkpoint import CheckpointError
+from pipeline.editing.folder import CheckpointError
 from pipeline.editing.model import EditedModel
 from pipeline.registry.tracking import Registry
 from tests.editing.tiny import tiny_backbone

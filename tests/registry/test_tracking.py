@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow.artifacts import download_artifacts
 
-from pipeline.editing.checkpoint import BLOCKS, MANIFEST, CheckpointError
+from pipeline.editing.folder import BLOCKS, MANIFEST, CheckpointError
 from pipeline.editing.model import EditedModel
 from pipeline.registry.night import DIGEST
 from pipeline.registry.store import RegistryError
@@ -163,7 +163,7 @@ def test_a_damaged_version_is_not_put_into_use(local: Registry, versions: list[V
     with pytest.raises(RegistryError, match=rf"version 1 of {local.name} .* is damaged: .*{BLOCKS} was changed"):
         local.rollback("ben", "complaints")
     blocks.unlink()
-    with pytest.raises(RegistryError, match=rf"is damaged: .*{BLOCKS} cannot be read"):
+    with pytest.raises(RegistryError, match=rf"is damaged: .*{BLOCKS} is missing"):
         local.version(1)
     shutil.rmtree(blocks.parent)
     with pytest.raises(RegistryError, match=r"is damaged: .*holds 0 folders"):

@@ -23,6 +23,7 @@ import torch
 from pipeline.editing.edit import Route
 from pipeline.editing.index.checks import as_queries, check_delta
 from pipeline.editing.index.protocol import TOLERANCE, Delta
+from pipeline.errors import MeloError
 
 VectorName = Literal["key", "centre"]
 VECTOR_NAMES: tuple[VectorName, VectorName] = ("key", "centre")
@@ -34,7 +35,7 @@ TIES = 4
 """Hits asked for where one decides: the engine orders equal distances as it likes, we by the smaller id."""
 
 
-class IndexHomeError(RuntimeError):
+class IndexHomeError(MeloError, RuntimeError):
     """The place that holds the index cannot be opened or reached, or holds something else."""
 
 
