@@ -10,9 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import torch
 
-from pipeline.editing.check import check_edits
+from pipeline.editing.check import usable
 from pipeline.editing.curriculum import Plan, TrainedUnit, Unit
-from pipeline.editing.edit import Edit, EditError
+from pipeline.editing.edit import Edit
 from pipeline.editing.index import Place, clear
 from pipeline.editing.model import EditedModel
 from pipeline.editing.training import Trainer
@@ -72,13 +72,7 @@ class TrainerWorker:
             LeadLostError: the model is at another version.
         """
         self._check_at(version)
-        fit, refused = [], {}
-        for edit in edits_of(edits):
-            try:
-                check_edits(self._model.backbone, [edit])
-                fit.append(edit)
-            except EditError as error:
-                refused[edit.edit_id] = str(error)
+        fit, refused = usable(self._model.backbone, edits_of(edits))
         return self._model.plan(fit), refused
 
     def train(self, unit: Unit) -> TrainedUnit:

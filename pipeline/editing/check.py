@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from pipeline.editing.backbone import Backbone, quoted
 from pipeline.editing.edit import Edit, EditError
@@ -37,6 +37,19 @@ def check_edits(backbone: Backbone, edits: Sequence[Edit]) -> None:
             raise EditError(f"{_named(edit)}: {error}") from None
         if backbone.task != "classification":
             _check_tokens(backbone, edit, prompt, target)
+
+
+def usable(backbone: Backbone, edits: Iterable[Edit]) -> tuple[list[Edit], dict[str, str]]:
+    """Parts edits from those that a backbone cannot take: the usable ones, and by edit id why the others are not."""
+    fit: list[Edit] = []
+    refused: dict[str, str] = {}
+    for edit in edits:
+        try:
+            check_edits(backbone, [edit])
+            fit.append(edit)
+        except EditError as error:
+            refused[edit.edit_id] = str(error)
+    return fit, refused
 
 
 def _check_tokens(backbone: Backbone, edit: Edit, prompt: list[int], target: list[int]) -> None:
