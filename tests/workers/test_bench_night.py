@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from pipeline.cli import app
 from tests.editing.tiny import tiny_backbone
 
-pytestmark = pytest.mark.usefixtures("embedded_ray")
+pytestmark = pytest.mark.usefixtures("cluster")
 
 
 def test_a_night_beside_the_bare_editor(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pipeline.run import run
 from pipeline.settings import Settings
 from pipeline.telling import QUIET
 
-pytestmark = [pytest.mark.usefixtures("embedded_ray"), pytest.mark.slow]
+pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.slow]
 
 
 def test_two_hundred_real_corrections_are_learned_and_the_rest_stays(

@@ -22,47 +22,14 @@ from pipeline.editlog import UNDO
 from pipeline.journal import BusyError, Journal, Night
 from pipeline.registry.store import RegistryError
 from pipeline.registry.tracking import Registry
-from pipeline.run import RunResult, run
-from pipeline.settings import EditingSettings, Settings
+from pipeline.run import run
 from pipeline.sources import SourceError
 from pipeline.telling import QUIET
-from tests.editing.tiny import tiny_backbone
+from tests.workers.nights import FACTS, do, settings_in, write
 from workers.evaluator import EvaluatorWorker
 from workers.trainer import TrainerWorker
 
-pytestmark = pytest.mark.usefixtures("embedded_ray")
-
-FACTS = {
-    "Who wrote the first novel in the series?": "Paris",
-    "The capital of the northern province is": "green",
-    "What is the capital of France?": "museum",
-    "The treaty was signed in the spring of": "1847",
-    "When did the old museum move?": "novel",
-}
-
-
-@pytest.fixture(scope="module")
-def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "t5"
-    model, tokenizer = tiny_backbone("t5")
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-def settings_in(home: Path, **changes: Any) -> Settings:
-    return Settings(home=home, editing=EditingSettings(edits_per_block=2, blocks_per_step=1), **changes)
-
-
-def write(path: Path, facts: dict[str, str], *lines: str) -> Path:
-    rows = [json.dumps({"prompt": prompt, "target": target}) for prompt, target in facts.items()]
-    path.write_text("\n".join([*rows, *lines]) + "\n")
-    os.utime(path, (1_700_000_000, 1_700_000_000))
-    return path
-
-
-def do(home: Path, source: Path, backbone: Path, **changes: Any) -> RunResult:
-    return run(settings_in(home, **changes), str(source), str(backbone), QUIET)
+pytestmark = pytest.mark.usefixtures("cluster")
 
 
 def test_reports_become_a_champion_and_a_second_night_builds_on_it(tmp_path: Path, backbone: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from workers.connect import connected
 from workers.spread import Crew, SpreadError
 
-pytestmark = pytest.mark.usefixtures("embedded_ray")
+pytestmark = pytest.mark.usefixtures("cluster")
 
 
 class Worker:
