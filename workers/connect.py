@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
+from ray._private import ray_constants
 
 from workers.spread import SpreadError
 
@@ -32,14 +34,15 @@ def connected(address: str | None, cpus: int | None = None) -> Iterator[None]:
     # Says at every start that it guards its ports by a token, which is as it should be.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
     if address is None:
-        ray.init(
-            "local",  # never whatever cluster happens to run on this machine
-            num_cpus=cpus,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-            _node_ip_address="127.0.0.1",
-        )
+        with _on_loopback():
+            ray.init(
+                "local",  # never whatever cluster happens to run on this machine
+                num_cpus=cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.WARNING,
+                _node_ip_address="127.0.0.1",
+            )
     else:
         _knock(address)
         try:
@@ -50,6 +53,26 @@ def connected(address: str | None, cpus: int | None = None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Within it a Ray that is started listens on 127.0.0.1 alone.
+
+    Ray takes that address for a request to find the machine's own, and then listens everywhere, but on systems where it
+    expects no clusters. So it is told that this is one: its processes by their environment, this one, which has read
+    that already, by the constant.
+    """
+    flag, expected = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
+    before = os.environ.get(flag)
+    os.environ[flag], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = expected
+        del os.environ[flag]
+        if before is not None:
+            os.environ[flag] = before
 
 
 def _knock(address: str) -> None:
