@@ -14,6 +14,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import shutil
 import socket
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -26,6 +27,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pipeline.errors import MeloError
+
+SCRATCH = ".unfinished-"
+"""Begins the names of folders that hold what is being written; what a killed run left goes when the next one begins."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS nights (
@@ -108,6 +112,8 @@ class Journal:
         try:
             me = {"process": os.getpid(), "user": user_name(), "host": socket.gethostname(), "since": _now()}
             write_atomically(holder, json.dumps(me).encode())
+            for left in (*self.versions.glob(f"{SCRATCH}*"), *self.home.glob(f"nights/*/{SCRATCH}*")):
+                shutil.rmtree(left, ignore_errors=True)
             yield
         finally:
             lock.release()
@@ -184,9 +190,13 @@ class Journal:
 def write_atomically(path: Path, content: bytes) -> None:
     """The file is there whole or not at all, and stays after a power cut."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    with scratch.open("wb") as file:
-        file.write(content)
-        file.flush()
+    scratch.write_bytes(content)
+    move_whole(scratch, path)
+
+
+def move_whole(scratch: Path, path: Path) -> None:
+    """Puts a file that is written in its place at once; it stays there after a power cut."""
+    with scratch.open("rb") as file:
         os.fsync(file.fileno())
     scratch.replace(path)
 

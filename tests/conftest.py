@@ -25,6 +25,7 @@ TOGETHER = ("workers", "example")
 """Folders whose tests share what takes long to make: one process has all of each, and begins with it."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Says what belongs together when tests are spread over processes (``--dist loadgroup``): else a file each."""
     here = Path(__file__).parent

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.journal import BusyError, Journal, write_atomically
+from pipeline.journal import SCRATCH, BusyError, Journal, write_atomically
 
 HOLD = """
 import sys, time
@@ -96,3 +96,15 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(OSError, match="disk is full"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
+
+
+def test_what_a_killed_run_left_half_written_goes_when_the_next_one_begins(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "home")
+    with journal.at_work():
+        night = journal.begin("there", None)
+    left = [journal.versions / f"{SCRATCH}abc", night.folder / f"{SCRATCH}abc"]
+    whole = journal.versions / "digest"
+    for folder in (*left, whole):
+        (folder / "inner").mkdir(parents=True)
+    with journal.at_work():
+        assert [folder.exists() for folder in (*left, whole)] == [False, False, True]

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError, RayError, RayTaskError
 
 from pipeline.errors import MeloError
 from pipeline.settings import Settings
@@ -118,10 +118,12 @@ class Crew:
                 result = ray.get(ready[0], timeout=self.patience)
             except RayTaskError as error:
                 raise error.cause from error  # what the worker raised, as if it had been called here
-            except (RayActorError, GetTimeoutError) as error:
+            except (RayActorError, ObjectLostError, GetTimeoutError) as error:  # the last two when a node has died
                 waiting.appendleft(number)
                 self._replace(place, ready[0], flying, waiting, load, error)
                 continue
+            except RayError as error:
+                raise SpreadError(f"{self.worker.__name__}.{method} did not come back: {error}") from error
             yield number, result
 
     def _replace(

@@ -16,6 +16,7 @@ from pipeline.editing.edit import Edit
 from pipeline.editing.index import Place, clear
 from pipeline.editing.model import EditedModel
 from pipeline.editing.training import Trainer
+from pipeline.journal import SCRATCH
 from pipeline.units import light
 from workers.models import ModelSpec, circumstances
 
@@ -126,7 +127,7 @@ def edits_of(table: pa.Table) -> list[Edit]:
 def save_version(model: EditedModel, versions: Path) -> str:
     """Saves a version under its digest; the same version twice is the same folder."""
     versions.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".saving-", dir=versions) as scratch:
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=versions) as scratch:
         digest = model.save(Path(scratch) / "version")
         with suppress(OSError):  # it is there already: a folder is never replaced by another
             (Path(scratch) / "version").rename(versions / digest)

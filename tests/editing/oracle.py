@@ -120,7 +120,9 @@ class Oracle:
     def trim(self, c: int) -> None:
         for live in (False, True):
             for e in self.members(c):
-                entry = self.entries[e]
+                entry = self.entries.get(e)
+                if entry is None:  # the last live key has taken the withdrawn ones along
+                    continue
                 if (entry.block >= 0) == live and self.away(e) > self.balls[c].radius * (1 + SLACK):
                     if not live:
                         self.delete(e)

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.editing.clusters import Clusters, Step
@@ -108,9 +108,27 @@ def contents(delta: Delta) -> tuple[dict, dict]:
     return clusters, keys
 
 
+def _at(edit: str, label: str, place: float, block: int) -> Fold:
+    return Fold(edit, label, (place,), block)
+
+
+LAST_LIVE_KEY_LEAVES_BEFORE_A_GUARD: Stream = (
+    1,
+    1.5,
+    [
+        *(_at("e0", "b", 0.0, 0), _at("e1", "a", -1.0, 1), _at("e2", "a", 0.0, 2), _at("e5", "a", 0.0, 3)),
+        *(_at("e7", "a", -3.0, 4), _at("e5", "a", -2.0, 5), _at("e9", "a", 0.0, 6), _at("e10", "a", 0.0, 7)),
+        *(_at(f"e{n}", "a", 0.0, n) for n in (11, 12, 13, 14)),
+        Withdraw("e5"),
+        _at("e16", "b", -1.0, 16),
+    ],
+)
+
+
 @pytest.mark.parametrize("mode", ["keep", "paper"])
 @MANY
 @given(stream=streams())
+@example(stream=LAST_LIVE_KEY_LEAVES_BEFORE_A_GUARD)
 def test_every_step_is_the_oracles(mode: Conflicts, stream: Stream) -> None:
     width, radius, log = stream
     clusters, oracle = Clusters(width, radius, mode), Oracle(radius, mode)

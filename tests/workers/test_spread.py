@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
+import ray
+from ray.exceptions import ObjectLostError
 
 from workers.connect import connected
 from workers.spread import Crew, SpreadError
@@ -69,6 +71,20 @@ def test_an_actor_that_dies_every_time_is_an_error() -> None:
         pytest.raises(SpreadError, match="Mortal died too often"),
     ):
         workers.call("live")
+
+
+def test_what_was_lost_with_a_node_is_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    get, losses = ray.get, [ObjectLostError("00" * 28, None, "")]
+
+    def losing(ref: ray.ObjectRef, timeout: float) -> object:
+        if losses:
+            raise losses.pop()
+        return get(ref, timeout=timeout)
+
+    with crew() as workers:
+        monkeypatch.setattr(ray, "get", losing)
+        assert dict(workers.share("square", [(n,) for n in range(4)])) == {n: n * n for n in range(4)}
+        assert workers.lives == 19
 
 
 def test_an_error_of_the_work_itself_is_raised() -> None:
