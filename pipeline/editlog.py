@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,19 @@ def _states(version: Path | None) -> dict[str, str]:
     return dict(zip(records["edit_id"].to_pylist(), records["state"].to_pylist(), strict=True))
 
 
+def _as_reports(version: Path, edits: set[str]) -> pa.Table:
+    """Some records of a version in the shape of reports."""
+    rows = [
+        {"edit_id": row["edit_id"], "prompt": row["prompt"], "target": row["target"], "subject": row["subject"]}
+        | {"rephrases": row["rephrases"], "locality": [{"prompt": prompt} for prompt in row["locality"]]}
+        | {"source": f"version {version.name}", "line": number, "time": datetime.fromtimestamp(0, UTC)}
+        | {"metadata": "{}"}
+        for number, row in enumerate(records_of(version).to_pylist() if edits else (), start=1)
+        if row["edit_id"] in edits
+    ]
+    return pa.Table.from_pylist(rows, REPORTS)
+
+
 @dataclass(frozen=True, slots=True)
 class _Left:
     """When and how an edit ceased to be said.
@@ -70,7 +83,8 @@ class EditLog:
         nights = [other for other in self._journal.nights() if other.number < night.number]
         log = self._latest(nights)
         left = self._left(log, night.base)
-        known: dict[str, Aside | None] = dict.fromkeys(log, None)
+        states = _states(self._folder(night.base))
+        known: dict[str, Aside | None] = dict.fromkeys([*log, *(edit for edit in states if states[edit] in KNOWN)])
         if left:
             places = self._places(nights, set(left))
             known |= {edit: Aside(how.until, frozenset(places[edit])) for edit, how in left.items() if edit in log}
@@ -109,10 +123,15 @@ class EditLog:
         return self._rows(rows)
 
     def to_be_known(self, version: Path) -> pa.Table:
-        """The edits that the version in a folder is to know, as they were reported: schema REPORTS, in order."""
+        """The edits that the version in a folder is to know: schema REPORTS, in order.
+
+        They come as they were reported; those that were admitted in another home as far as the version knows them.
+        """
         states = _states(version)
         log = self._latest(self._journal.nights())
-        return self._rows([row for edit, row in log.items() if states.get(edit) in KNOWN])
+        elsewhere = {edit for edit, state in states.items() if state in KNOWN and edit not in log}
+        here = [row for edit, row in log.items() if states.get(edit) in KNOWN]
+        return pa.concat_tables([_as_reports(version, elsewhere), self._rows(here)])
 
     def refused(self) -> dict[str, str]:
         """Edits that the model cannot take, and why."""

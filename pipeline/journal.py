@@ -17,6 +17,7 @@ import os
 import shutil
 import socket
 import sqlite3
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -117,6 +118,13 @@ class Journal:
             yield
         finally:
             lock.release()
+
+    def take_in(self, digest: str, folder: Path) -> None:
+        """Copies a version that was made in another home, or in one that was lost, unless it is here."""
+        if not (self.versions / digest).is_dir():
+            self.versions.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=self.versions) as scratch:
+                shutil.copytree(folder, Path(scratch) / digest).rename(self.versions / digest)
 
     def nights(self) -> list[Night]:
         """All runs, in order."""

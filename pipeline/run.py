@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from pipeline.editing.index import Collection
+from pipeline.editing.index.points import IndexHomeError
 from pipeline.editlog import UNDO, EditLog, records_of
 from pipeline.evaluation import Scores, Verdict, failures, judge, questions
 from pipeline.evaluation.figures import conflicts, distances_and_radii, scores_over_edits
@@ -37,7 +38,7 @@ from workers.trainer import TrainerWorker
 
 TABLES = {"edits": REPORTS, "quarantine": QUARANTINE, "duplicates": DUPLICATES, "contradictions": CONTRADICTIONS}
 """What ingestion writes into a night's folder, and its schemas."""
-PASSING = (OSError, RegistryError, SpreadError, sqlite3.OperationalError)
+PASSING = (OSError, IndexHomeError, RegistryError, SpreadError, sqlite3.OperationalError)
 """Errors that a night waits out: it goes on where it stopped. After any other, the next night begins anew."""
 
 
@@ -118,6 +119,8 @@ class _Run:
             if not source.startswith(UNDO):
                 files(source)  # raises before anything begins
             champion = self._registry.champion()
+            if champion is not None:
+                self._journal.take_in(champion.digest, champion.folder)
             night = self._journal.begin(source, champion.digest if champion else None)
         else:
             self._say(f"night {night.number} did not end: going on where it stopped")

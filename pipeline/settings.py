@@ -47,7 +47,9 @@ class Settings(BaseSettings):
     The file is ``melo.yaml`` in the working directory, or what ``MELO_CONFIG`` names.
     """
 
-    model_config = SettingsConfigDict(env_prefix="MELO_", env_nested_delimiter="__", extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="MELO_", env_nested_delimiter="__", extra="ignore", populate_by_name=True
+    )
 
     home: Path = Field(Path(".melo"), description="where state lives")
     name: str = Field("melo", description="of the registered model")

@@ -157,3 +157,17 @@ def test_a_version_is_to_know_what_it_was_neither_freed_from_nor_replaced(home: 
     home.makes(home.night("one", B), "two", {A: "replaced", C: "failed", B: "live"})
     table = EditLog(home.journal, []).to_be_known(home.journal.versions / "two")
     assert table["edit_id"].to_pylist() == [ident(*C), ident(*B)]
+
+
+def test_a_version_from_another_home_is_known_and_asked_by_its_records(home: Home, tmp_path: Path) -> None:
+    home.makes(home.night(None, A, C), "one", {A: "live", C: "undone"})
+    new = Home(tmp_path / "new")
+    new.journal.take_in("one", home.journal.versions / "one")
+    new.journal.take_in("one", home.journal.versions / "one")
+    night = new.night("one", B)
+    assert EditLog(new.journal, []).known(night) == {ident(*A): None}
+    assert new.taught(night) == [B]
+    asked = EditLog(new.journal, []).to_be_known(new.journal.versions / "one")
+    assert asked.schema.equals(REPORTS)
+    assert asked["edit_id"].to_pylist() == [ident(*A)]
+    new.journal.close()

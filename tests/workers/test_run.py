@@ -245,6 +245,18 @@ def test_a_server_that_is_not_there_is_named_before_anything_begins(tmp_path: Pa
     assert Journal(tmp_path / "home").nights() == []
 
 
+def test_a_home_that_was_lost_is_begun_anew_from_the_champion(tmp_path: Path, backbone: Path) -> None:
+    first, second, *_ = FACTS.items()
+    made = do(tmp_path / "lost", write(tmp_path / "a.jsonl", dict([first])), backbone)
+    uri = settings_in(tmp_path / "lost").tracking_uri
+    after = do(tmp_path / "new", write(tmp_path / "b.jsonl", dict([first, second])), backbone, mlflow_uri=uri)
+    assert (after.number, after.counts["edits"], after.counts["duplicates"]) == (2, 1, 1)
+    assert after.scores is not None
+    assert (after.scores.counts["edit"], after.scores.edit_success) == (2, 1.0)
+    model = EditedModel.load(tmp_path / "new" / "versions" / str(after.digest), index="memory")
+    assert model.version == EditedModel.load(tmp_path / "lost" / "versions" / str(made.digest)).version + 1
+
+
 def test_a_second_run_at_the_same_time_is_refused(tmp_path: Path, backbone: Path) -> None:
     journal = Journal(tmp_path / "home")
     with journal.at_work(), pytest.raises(BusyError, match=f"process {os.getpid()} of"):
