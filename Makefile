@@ -23,7 +23,7 @@ test: .venv/.installed
 	@echo "== mypy"
 	@$(BIN)/mypy
 	@echo "== pytest"
-	@$(BIN)/python -m pytest -q --dist loadgroup $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q $(PYTEST_ARGS)
 
 # torch goes first and exactly pinned, so that no looser range of another package chooses its build.
 # MiniLM goes last and alone: its declared dependencies are large and its weights need none of them.

@@ -25,18 +25,29 @@ TOGETHER = ("workers", "example")
 """Folders whose tests share what takes long to make: one process has all of each, and begins with it."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Says what belongs together when tests are spread over processes (``--dist loadgroup``): else a file each."""
-    here = Path(__file__).parent
+    """What belongs together and takes long begins."""
+    order = {group: place for place, group in enumerate(TOGETHER)}
+    items.sort(key=lambda item: order.get(_group(item.nodeid), len(order)))
 
-    def group(item: pytest.Item) -> str:
-        path = item.path.relative_to(here)
-        return path.parts[0] if path.parts[0] in TOGETHER else str(path)
 
-    items.sort(key=lambda item: TOGETHER.index(group(item)) if group(item) in TOGETHER else len(TOGETHER))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Spreads tests over processes, if there are several: a file each, but what belongs together."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(nodeid)
+
+    config.option.loadscopereorder = False
+    return Groups(config, log)
+
+
+def _group(nodeid: str) -> str:
+    """``tests/workers/test_run.py::test_it`` -> ``workers``."""
+    path = Path(nodeid.partition("::")[0])
+    return path.parts[1] if path.parts[1] in TOGETHER else str(path)
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,9 @@ import pytest
 import ray
 from ray.exceptions import ObjectLostError
 
+from pipeline.settings import Settings
 from workers.connect import connected
-from workers.spread import Crew, SpreadError
+from workers.spread import Crew, SpreadError, crew_of
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -29,6 +30,9 @@ class Worker:
             Path(die).touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return number * number
+
+    def environment(self, name: str) -> str:
+        return os.environ.get(name, "")
 
     def where(self, seconds: float) -> tuple[int, int]:
         time.sleep(seconds)
@@ -102,9 +106,15 @@ def test_a_call_that_takes_too_long_is_an_error() -> None:
 def test_what_the_cluster_lacks_is_an_error_and_no_endless_wait() -> None:
     with pytest.raises(SpreadError, match="9 Worker need 9 CPU"), crew(9):
         pass
-    gpus = Crew(Worker, lambda place: (place,), 1, {"num_gpus": 1})
-    with pytest.raises(SpreadError, match="1 Worker need 1 GPU, but the cluster has 0"), gpus:
+    gpus = Crew(Worker, lambda place: (place,), 2, {"num_gpus": 1})
+    with pytest.raises(SpreadError, match="2 Worker need 2 GPU, but the cluster has 1"), gpus:
         pass
+
+
+def test_an_actor_gets_the_gpus_that_the_settings_give_it() -> None:
+    for gpus, visible in ((1, "0"), (0, "")):
+        with crew_of(Settings(), Worker, lambda place: (place,), 1, gpus) as workers:
+            assert workers.call("environment", "CUDA_VISIBLE_DEVICES") == visible
 
 
 def test_nodes_that_do_not_come_in_time_are_an_error_and_leave_no_actor_waiting() -> None:

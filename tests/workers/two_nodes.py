@@ -17,6 +17,8 @@ from workers.connect import connected
 
 CPUS = (3, 4)
 """Of the head and of the other node: four actors of one CPU do not fit on the head."""
+GPUS = (0, 1)
+"""Likewise; there is none, but Ray gives it away as if there were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +56,10 @@ def two_nodes() -> Iterator[TwoNodes]:
         try:
             with pytest.MonkeyPatch.context() as starting:
                 starting.setenv(SOCKET, forking.path)
-                for cpus in CPUS:
+                for cpus, gpus in zip(CPUS, GPUS, strict=True):
                     cluster.add_node(
                         num_cpus=cpus,
+                        num_gpus=gpus,
                         node_ip_address="127.0.0.1",
                         include_dashboard=False,
                         include_log_monitor=False,
