@@ -112,7 +112,8 @@ def history(at: datetime | None, as_json: bool) -> None:
 def promote(number: int, why: str) -> None:
     """Puts a version into use by hand."""
     with plain_errors():
-        move = the_registry(Settings()).promote(number, user_name(), why, {})
+        registry = the_registry(Settings())
+        move = registry.promote(number, user_name(), why, registry.figures(number))
     out.print(f"version {move.to_version} is champion", highlight=False)
 
 

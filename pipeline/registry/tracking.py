@@ -189,7 +189,17 @@ class Registry:
             first = f"before version {history[-1].to_version}" if history else "yet"
             raise RegistryError(f"{self.name} has no champion {first}: there is nothing to roll back to")
         self.version(target)
-        return self._move("rollback", history[-1].to_version, target, by, why, {})
+        return self._move("rollback", history[-1].to_version, target, by, why, self.figures(target))
+
+    def figures(self, number: int) -> dict[str, float]:
+        """The scores that a version was registered with.
+
+        Raises:
+            RegistryError: there is no such version.
+        """
+        with asking(self.uri, f"show the scores of version {number} of {self.name}"):
+            version = self._client.get_model_version(self.name, str(number))
+            return dict(self._client.get_run(str(version.run_id)).data.metrics)
 
     def history(self) -> list[Promotion]:
         """Every promotion and rollback, the oldest first; see ``pipeline.registry.promotions``."""

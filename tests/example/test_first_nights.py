@@ -99,6 +99,7 @@ def test_two_nights_and_a_look_around(home: Path) -> None:
         ("promotion", 2, 3),
     ]
     assert moves[2][3] == "to see"
+    assert [move["figures"]["edit_success"] for move in melo("history")] == [1.0] * 5
     first, second = (move["when"] for move in melo("history")[:2])
     for at, number in (("2020-01-01", None), (_whole_seconds(first), 1), (_whole_seconds(second), 2)):
         assert melo("history", "--at", at)["version"] == number

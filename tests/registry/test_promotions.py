@@ -95,6 +95,7 @@ def test_promotions_and_rollbacks_are_recorded(registry: Registry, versions: lis
 
     assert registry.rollback("ben", "complaints").to_version == 2
     assert registry.rollback("ben", "more of them").to_version == 1
+    assert registry.history()[-1].figures == registry.figures(1) != {}
     champion = registry.champion()
     assert champion is not None and (champion.number, champion.digest) == (1, versions[0].digest)
     assert registry.in_use(datetime.now(UTC)) == 1
