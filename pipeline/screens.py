@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SHOWN = 6
 """Edits of which before and after are shown."""
+SLICES = 12
+"""Ages or sources that are shown, those with the least success."""
 
 
 def run_result(result: RunResult, home: str) -> RenderableType:
@@ -58,7 +60,7 @@ def evaluation(answers: Path, scores: Scores, verdict: Verdict) -> list[Renderab
 def _counts(result: RunResult) -> RenderableType:
     table = _table("Reports", ["", "rows"])
     for name, rows in result.counts.items():
-        table.add_row({"reports": "read", "edits": "admitted as edits"}.get(name, name), f"{rows:,}")
+        _add(table, {"reports": "read", "edits": "admitted as edits"}.get(name, name), f"{rows:,}")
     lines: list[RenderableType] = [table]
     for row in pq.read_table(result.folder / "contradictions.parquet").to_pylist()[:SHOWN]:
         lines.append(
@@ -79,10 +81,10 @@ def _before_and_after(answers: Path) -> RenderableType:
     edits = [row for row in rows if row["kind"] == "edit"][-SHOWN:]
     others = [row for row in rows if row["kind"] in ("locality", "upstream")][:2]
     for row in edits:
-        table.add_row(row["prompt"], row["base_answer"], row["answer"], "right" if row["exact_match"] else "WRONG")
+        _add(table, row["prompt"], row["base_answer"], row["answer"], "right" if row["exact_match"] else "WRONG")
     for row in others:
         same = row["answer"] == row["base_answer"]
-        table.add_row(row["prompt"], row["base_answer"], row["answer"], "as before" if same else "CHANGED")
+        _add(table, row["prompt"], row["base_answer"], row["answer"], "as before" if same else "CHANGED")
     return table
 
 
@@ -108,15 +110,20 @@ def _scores(scores: Scores, verdict: Verdict) -> RenderableType:
         check = gates.get(name)
         gate = "" if check is None else f"{'passed' if check.passed else 'FAILED'}: {check.why}"
         shown = f"{value:.2g}" if "seconds" in name else f"{value:,.0f}" if "bytes" in name else f"{value:.3f}"
-        table.add_row(name, shown, gate)
+        _add(table, name, shown, gate)
     return table
 
 
 def _slices(title: str, slices: Mapping[str, Slice]) -> RenderableType:
     table = _table(title, ["", "edits", "success", "generality", "locality"])
+    worst = sorted(slices, key=lambda name: slices[name].success or 0.0)[:SLICES]
     for name, part in slices.items():
+        if name not in worst:
+            continue
         shares = (part.success, part.generality, part.locality)
-        table.add_row(name, f"{part.edits:,}", *("-" if share is None else f"{share:.3f}" for share in shares))
+        _add(table, name, f"{part.edits:,}", *("-" if share is None else f"{share:.3f}" for share in shares))
+    if len(slices) > SLICES:
+        _add(table, f"and {len(slices) - SLICES:,} more, none worse", "", "", "", "")
     return table
 
 
@@ -124,7 +131,8 @@ def history(moves: Sequence[Promotion]) -> RenderableType:
     """Every promotion and rollback."""
     table = _table("Versions in use", ["when (UTC)", "from", "to", "what", "by", "why"])
     for move in moves:
-        table.add_row(
+        _add(
+            table,
             move.when.strftime("%Y-%m-%d %H:%M:%S"),
             "-" if move.from_version is None else str(move.from_version),
             str(move.to_version),
@@ -133,6 +141,11 @@ def history(moves: Sequence[Promotion]) -> RenderableType:
             move.why,
         )
     return table
+
+
+def _add(table: Table, *cells: str) -> None:
+    """A row of texts that are shown as they stand: brackets in a prompt are no markup."""
+    table.add_row(*map(Text, cells))
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:

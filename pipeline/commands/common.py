@@ -19,7 +19,8 @@ from pipeline.settings import Settings
 if TYPE_CHECKING:
     from pipeline.registry.tracking import Registered, Registry
 
-out, progress = Console(), Console(stderr=True)
+out, progress = Console(markup=False), Console(stderr=True, markup=False)
+"""What they print comes from strangers in part, whose brackets are no markup."""
 
 
 @contextmanager

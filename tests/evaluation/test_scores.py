@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.evaluation import Scores, ask, questions, summarise
+from pipeline.evaluation import Scores, ask, failures, questions, summarise
 from pipeline.evaluation.scores import Change, Slice
 from tests.editing.edited import new_model, teach
 from tests.evaluation.conftest import EDITS, Asked
@@ -128,3 +128,24 @@ def test_scores_travel_as_json_and_as_plain_numbers(asked: Asked) -> None:
     assert (flat["edit_success"], flat["questions_edit"], flat["upstream_after"]) == (1.0, 3.0, scores.upstream.after)
     assert "generality" not in flat
     assert all(isinstance(value, float) and math.isfinite(value) for value in flat.values())
+
+
+def test_failures_are_what_was_not_learned_and_what_has_changed() -> None:
+    table = answers(
+        edit("right", 1.0, prompt="right"),
+        edit("wrong", 0.0, prompt="wrong"),
+        edit("unasked", 0.0, prompt="unasked") | {"answer": None, "exact_match": None},
+        edit("right", 0.0, prompt="rephrased", kind="rephrase"),
+        other("locality", None, None, answer="new", base_answer="old", prompt="changed"),
+        other("locality", None, None, answer="old", base_answer="old", prompt="kept"),
+        other("upstream", 1.0, 0.0, answer="new", base_answer="old", prompt="lost"),
+    )
+    assert failures(table).schema.equals(table.schema)
+    assert failures(table)["prompt"].to_pylist() == ["wrong", "rephrased", "changed", "lost"]
+    assert failures(answers()).num_rows == 0
+
+
+def test_bytes_are_those_of_the_version_and_an_edits_share() -> None:
+    scores = summarise(answers(edit("a", 1.0), edit("b", 1.0)), "seq2seq", size=3000)
+    assert (scores.flat()["bytes"], scores.flat()["bytes_per_edit"]) == (3000.0, 1500.0)
+    assert "bytes" not in summarise(answers(edit("a", 1.0)), "seq2seq").flat()

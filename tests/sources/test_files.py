@@ -9,6 +9,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from pipeline import sources
 from pipeline.sources import SourceError, read
 from pipeline.sources.files import shown
 from tests.sources.gathered import ROWS, gather, later, pairs
@@ -153,3 +154,12 @@ def test_large_reports_make_small_batches(tmp_path: Path) -> None:
     batches = [batch.reports for batch in read(str(tmp_path), now=later() + timedelta(seconds=1))]
     assert sum(batch.num_rows for batch in batches) == 50
     assert max(batch.nbytes for batch in batches) < 20_000_000
+
+
+def test_of_a_file_whose_every_row_counts_one_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    file = tmp_path / "upstream.jsonl"
+    file.write_bytes(GOOD)  # just now: it is not waited for
+    assert sources.pairs(str(file)) == pairs(ROWS)
+    file.write_bytes(GOOD + b'{"prompt": "broken\n')
+    with pytest.raises(SourceError, match=rf"upstream.jsonl, line {len(ROWS) + 1} is no prompt with its target"):
+        sources.pairs(str(file))

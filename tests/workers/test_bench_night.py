@@ -9,19 +9,15 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from tests.editing.tiny import tiny_backbone
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
 
-def test_a_night_beside_the_bare_editor(tmp_path: Path) -> None:
-    model, tokenizer = tiny_backbone("t5")
-    model.save_pretrained(tmp_path / "t5")
-    tokenizer.save_pretrained(tmp_path / "t5")
+def test_a_night_beside_the_bare_editor(tmp_path: Path, backbone: Path) -> None:
     edits = tmp_path / "edits.jsonl"
     words = ["Paris", "green", "museum", "1847", "novel", "spring"]
     edits.write_text("\n".join(json.dumps({"prompt": f"What is {a} {b}?", "target": a}) for a in words for b in words))
-    command = ["bench", "night", "--quick", "--json", "--backbone", str(tmp_path / "t5"), "--edits", str(edits)]
+    command = ["bench", "night", "--quick", "--json", "--backbone", str(backbone), "--edits", str(edits)]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.settings import EditingSettings, Settings
-from tests.editing.tiny import tiny_backbone
+from tests.workers.nights import write
 from workers.spread import SpreadError
 from workers.submission import job, submit
 
@@ -90,18 +90,13 @@ def head(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.slow
-def test_a_job_makes_a_champion_and_is_not_taken_twice(head: tuple[str, str], tmp_path: Path) -> None:
+def test_a_job_makes_a_champion_and_is_not_taken_twice(head: tuple[str, str], tmp_path: Path, backbone: Path) -> None:
     from ray.job_submission import JobStatus, JobSubmissionClient
 
     address, dashboard = head
-    model, tokenizer = tiny_backbone("t5")
-    model.save_pretrained(tmp_path / "t5")
-    tokenizer.save_pretrained(tmp_path / "t5")
-    reports = tmp_path / "reports.jsonl"
-    reports.write_text(json.dumps({"prompt": "What is the capital of France?", "target": "museum"}) + "\n")
-    os.utime(reports, (1_700_000_000, 1_700_000_000))
+    reports = write(tmp_path / "reports.jsonl", {"What is the capital of France?": "museum"})
     settings = Settings(home=tmp_path / "home", editing=EditingSettings(edits_per_block=2))
-    wanted = job(settings, str(reports), str(tmp_path / "t5"), DAY)
+    wanted = job(settings, str(reports), str(backbone), DAY)
     wanted["entrypoint"] = f"{sys.executable} -m pipeline.cli run --json"
     wanted["runtime_env"]["env_vars"] |= {"RAY_ADDRESS": address, "PYTHONPATH": str(Path(__file__).parents[2])}
     submitted, new = submit(dashboard, wanted)

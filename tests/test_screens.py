@@ -1,0 +1,56 @@
+"""What a person sees is what came, brackets and all, and no more of it than can be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console, Group
+
+from pipeline.commands import common
+from pipeline.evaluation import GateSettings, judge, summarise
+from pipeline.screens import SLICES, evaluation
+from tests.evaluation.tables import answers
+
+HOSTILE = "[/nope] [bold]Who[/bold]?"
+
+
+def shown(tmp_path: Path, *rows: dict[str, Any]) -> str:
+    """The screen of some answers."""
+    table = answers(*rows)
+    pq.write_table(table, tmp_path / "answers.parquet")
+    scores = summarise(table, "seq2seq", size=3000)
+    console = Console(width=160, record=True, quiet=False, file=(tmp_path / "screen").open("w"))
+    console.print(Group(*evaluation(tmp_path / "answers.parquet", scores, judge(scores, None, GateSettings()))))
+    return console.export_text()
+
+
+def edit(prompt: str, right: float, **more: Any) -> dict[str, Any]:
+    said = {"answer": "yes" if right else "no", "base_answer": "[red]no"}
+    of = {"kind": "edit", "edit_id": prompt, "prompt": prompt, "expected": "yes", "source": "a", "version": 1}
+    return of | said | {"exact_match": right, "base_exact_match": 0.0} | more
+
+
+def test_brackets_are_shown_as_they_came(tmp_path: Path) -> None:
+    screen = shown(tmp_path, edit(HOSTILE, 1.0), edit("Why?", 0.0))
+    assert HOSTILE in screen
+    assert "[red]no" in screen
+    assert "WRONG" in screen
+    assert "1,500" in screen  # bytes an edit
+    assert "FAILED: edit success is 0.5" in screen
+
+
+def test_of_many_sources_the_worst_are_shown(tmp_path: Path) -> None:
+    rows = [edit(f"{n}?", float(n != 30), source=f"night-{n}.jsonl") for n in range(40)]
+    screen = shown(tmp_path, *rows)
+    assert "night-30.jsonl" in screen
+    assert screen.count(".jsonl") == SLICES
+    assert "and 28 more, none worse" in screen
+
+
+def test_plain_lines_keep_their_brackets(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(common.out, "file", None)
+    common.out.print(f"0123  live  {HOSTILE} -> [/]", highlight=False)
+    assert HOSTILE in capsys.readouterr().out
