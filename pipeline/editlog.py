@@ -27,6 +27,11 @@ KNOWN = ("live", "failed", "evicted")
 """States of records whose edits a version is to know; the others were replaced or undone."""
 
 
+def taken_back(source: str) -> list[str]:
+    """Ids of the edits that a source takes back; none for a source of reports."""
+    return source.removeprefix(UNDO).split(",") if source.startswith(UNDO) else []
+
+
 def records_of(version: Path) -> pa.Table:
     """The records of the version in a folder: schema EDITS."""
     return pq.read_table(version / RECORDS)
@@ -82,8 +87,8 @@ class EditLog:
         """What was admitted before a night, for ``pipeline.sources.admit``."""
         nights = [other for other in self._journal.nights() if other.number < night.number]
         log = self._latest(nights)
-        left = self._left(log, night.base)
         states = _states(self._folder(night.base))
+        left = self._left(log, night.base, states)
         known: dict[str, Aside | None] = dict.fromkeys([*log, *(edit for edit in states if states[edit] in KNOWN)])
         if left:
             places = self._places(nights, set(left))
@@ -110,8 +115,8 @@ class EditLog:
             A table of schema REPORTS, in the order in which the edits were admitted last.
         """
         log = self._latest(self._journal.nights())
-        left = self._left(log, night.base)
         states = _states(self._folder(night.base))
+        left = self._left(log, night.base, states)
         refused = self.refused()
         rows = [
             row
@@ -164,20 +169,17 @@ class EditLog:
         parts = [pq.read_table(file, schema=REPORTS).take(numbers) for file, numbers in by_file.items()]
         return pa.concat_tables([REPORTS.empty_table(), *parts])
 
-    def _left(self, log: dict[str, dict[str, Any]], base: str | None) -> dict[str, _Left]:
-        """Edits that the base knew once, or that a version knew which was rolled back."""
-        states = _states(self._folder(base))
+    def _left(self, log: dict[str, dict[str, Any]], base: str | None, states: dict[str, str]) -> dict[str, _Left]:
+        """Edits that the base, with records of these states, knew once, or a version that was rolled back from."""
         left: dict[str, _Left] = {}
-        for number in (move.from_version for move in self._moves if move.kind == "rollback"):
-            moved = max(move.when for move in self._moves if move.from_version == number and move.kind == "rollback")
-            digest = self._digest_of(number)
-            gone = [edit for edit in _states(self._folder(digest)) if edit not in states]
-            left |= dict.fromkeys(gone, _Left(moved, moved))
+        for move in self._moves:
+            if move.kind == "rollback":
+                known = _states(self._folder(self._digest_of(move.from_version)))
+                left |= dict.fromkeys((edit for edit in known if edit not in states), _Left(move.when, move.when))
         for night in self._journal.nights():
-            if night.source.startswith(UNDO):
-                begun = datetime.fromisoformat(night.begun)
-                ids = [edit for edit in night.source.removeprefix(UNDO).split(",") if states.get(edit) == "undone"]
-                left |= dict.fromkeys(ids, _Left(begun, begun))
+            begun = datetime.fromisoformat(night.begun)
+            undone = [edit for edit in taken_back(night.source) if states.get(edit) == "undone"]
+            left |= dict.fromkeys(undone, _Left(begun, begun))
         if base is not None and "replaced" in states.values():
             records = records_of(self._journal.versions / base)
             for by, gone in zip(records["edit_id"].to_pylist(), records["replaced"].to_pylist(), strict=True):

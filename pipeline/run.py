@@ -11,14 +11,16 @@ import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.editing.index import Collection
 from pipeline.editing.index.points import IndexHomeError
-from pipeline.editlog import UNDO, EditLog, records_of
+from pipeline.editlog import EditLog, records_of, taken_back
 from pipeline.evaluation import Scores, Verdict, failures, judge, questions
 from pipeline.evaluation.figures import conflicts, distances_and_radii, scores_over_edits
 from pipeline.journal import Journal, Night, user_name
@@ -116,7 +118,7 @@ class _Run:
         """One night, or what is left of one that did not end."""
         night = self._journal.unfinished()
         if night is None:
-            if not source.startswith(UNDO):
+            if not taken_back(source):
                 files(source)  # raises before anything begins
             champion = self._registry.champion()
             if champion is not None:
@@ -135,11 +137,12 @@ class _Run:
 
     def _go(self, night: Night) -> RunResult:
         counts = self._step(night, "reports", self._ingest)
-        anything = self._log.waiting(night) and self._log.to_teach(night).num_rows
-        if not anything and not night.source.startswith(UNDO):
+        undone, edits = taken_back(night.source), self._log.to_teach(night)
+        if not undone and not (edits.num_rows and self._log.waiting(night)):
             self._journal.end(night, "nothing new")
             return RunResult(night.number, night.source, counts, night.folder)
-        made = self._step(night, "version", self._undo if night.source.startswith(UNDO) else self._teach)
+        version = partial(self._undo, ids=undone) if undone else partial(self._teach, edits=edits)
+        made = self._step(night, "version", version)
         scores = Scores.model_validate(self._step(night, "scores", self._score))
         verdict = Verdict.model_validate(self._step(night, "gate", self._judge))
         number = self._step(night, "registered", self._register)["number"]
@@ -165,7 +168,7 @@ class _Run:
     # -- reports -------------------------------------------------------------------------------------------------
 
     def _ingest(self, night: Night) -> dict[str, int]:
-        if night.source.startswith(UNDO):
+        if taken_back(night.source):
             for name, schema in TABLES.items():
                 pq.write_table(schema.empty_table(), night.folder / f"{name}.parquet")
             return dict.fromkeys(("reports", *TABLES), 0)
@@ -176,10 +179,9 @@ class _Run:
 
     # -- version -------------------------------------------------------------------------------------------------
 
-    def _teach(self, night: Night) -> dict[str, Any]:
+    def _teach(self, night: Night, edits: pa.Table) -> dict[str, Any]:
         """Teaches what the base does not know: tonight's edits, and those of nights that were kept back."""
         settings, journal, spec = self._settings, self._journal, self._spec(night.base)
-        edits = self._log.to_teach(night)
 
         def arguments(place: int) -> tuple[Any, ...]:
             return spec, self._index() if place == 0 else "memory", 1
@@ -193,9 +195,9 @@ class _Run:
             digest, refused = teach(crew, edits, settings.portion, units, journal.versions, advance)
         return {"digest": digest, "refused": refused, "taught": edits.num_rows, "seconds": time.monotonic() - start}
 
-    def _undo(self, night: Night) -> dict[str, Any]:
+    def _undo(self, night: Night, ids: list[str]) -> dict[str, Any]:
         """Takes edits of the base back; nothing is trained."""
-        ids, start = night.source.removeprefix(UNDO).split(","), time.monotonic()
+        start = time.monotonic()
         self._say(f"taking back {len(ids)} edits")
         spec = self._spec(night.base)
         with crew_of(self._settings, TrainerWorker, lambda place: (spec, self._index(), 1), 1) as crew:

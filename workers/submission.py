@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import time
 from datetime import date
+from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel
 
 from pipeline.settings import Settings
 from workers.spread import SpreadError
@@ -25,34 +28,27 @@ def job(settings: Settings, reports: str, backbone: str, day: date) -> dict[str,
         backbone: likewise.
         day: part of the id.
     """
+    fixed = {"reports": reports, "backbone": backbone, "ray_address": "auto", "mlflow_uri": settings.tracking_uri}
+    values = {name: getattr(settings, name) for name in Settings.model_fields} | fixed
     environment = {
-        "MELO_HOME": str(settings.home.absolute()),
-        "MELO_NAME": settings.name,
-        "MELO_TRAINERS": str(settings.trainers),
-        "MELO_EVALUATORS": str(settings.evaluators),
-        "MELO_TRAINER_GPUS": str(settings.trainer_gpus),
-        "MELO_EVALUATOR_GPUS": str(settings.evaluator_gpus),
-        "MELO_PORTION": str(settings.portion),
-        "MELO_NODE_PATIENCE": str(settings.node_patience),
-        "MELO_PATIENCE": str(settings.patience),
-        "MELO_EDITING": settings.editing.model_dump_json(exclude_none=True),
-        "MELO_GATE": settings.gate.model_dump_json(),
-        "MLFLOW_TRACKING_URI": settings.tracking_uri,
-        "RAY_ADDRESS": "auto",
+        str(field.validation_alias or f"MELO_{name.upper()}"): _told(values[name])
+        for name, field in Settings.model_fields.items()
+        if values[name] is not None
     }
-    if settings.qdrant_url is not None:
-        environment["QDRANT_URL"] = settings.qdrant_url
-    if settings.task is not None:
-        environment["MELO_TASK"] = settings.task
-    if settings.upstream is not None:
-        environment["MELO_UPSTREAM"] = str(settings.upstream.absolute())
-    content = hashlib.sha256("\x1f".join([reports, backbone, *sorted(environment.values())]).encode()).hexdigest()
+    content = hashlib.sha256("\x1f".join(f"{name}={environment[name]}" for name in sorted(environment)).encode())
     return {
         "entrypoint": "melo run --json",
-        "submission_id": f"melo-{day.isoformat()}-{content[:12]}",
-        "runtime_env": {"env_vars": environment | {"MELO_REPORTS": reports, "MELO_BACKBONE": backbone}},
+        "submission_id": f"melo-{day.isoformat()}-{content.hexdigest()[:12]}",
+        "runtime_env": {"env_vars": environment},
         "metadata": {"reports": reports, "backbone": backbone},
     }
+
+
+def _told(value: Any) -> str:
+    """A setting as the environment tells it, wherever it is read."""
+    if isinstance(value, BaseModel):
+        return value.model_dump_json()
+    return str(value.absolute() if isinstance(value, Path) else value)
 
 
 def submit(address: str, wanted: dict[str, Any]) -> tuple[str, bool]:

@@ -25,7 +25,7 @@ DAY = date(2026, 3, 1)
 
 def test_nothing_in_a_job_is_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    settings = Settings(home=Path("state"), upstream=Path("known.jsonl"), editing=EditingSettings(seed=7))
+    settings = Settings(home=Path("state"), upstream=Path("known.jsonl"), editing=EditingSettings(seed=7), portion=7)
     wanted = job(settings, "s3://reports", "backbone", DAY)
     environment = wanted["runtime_env"]["env_vars"]
     assert environment["MELO_HOME"] == str(tmp_path / "state")
@@ -35,6 +35,15 @@ def test_nothing_in_a_job_is_relative(tmp_path: Path, monkeypatch: pytest.Monkey
         monkeypatch.setenv(name, value)
     there = Settings()
     assert (there.editing, there.gate, there.home) == (settings.editing, settings.gate, tmp_path / "state")
+    carried = {
+        "home",
+        "upstream",
+        "reports",
+        "backbone",
+        "ray_address",
+        "mlflow_uri",
+    }  # made absolute, or the job's own
+    assert there.model_dump(exclude=carried) == settings.model_dump(exclude=carried)
     assert (there.reports, there.backbone, there.tracking_uri) == ("s3://reports", "backbone", settings.tracking_uri)
 
 
