@@ -6,6 +6,7 @@ trained in one step, and one trainer or eight, in any order, produce the same bl
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -76,13 +77,14 @@ class Progress:
 
 @dataclass(slots=True)
 class Curriculum:
-    """Rounds of units: first all edits, then longer where a block has not learned all, then smaller blocks.
+    """Rounds of units: first all edits, then longer where a block has not learned all, then each left over alone.
 
     Args:
         lessons: the edits, in order of arrival.
         next_block: first block id to give out; holds the next free one afterwards.
-        edits_per_block: edits of a block in the first round; the last round gives each edit its own.
-        blocks_per_step: blocks of a unit at most.
+        edits_per_block: edits of a block at most in the first round; the last round gives each edit its own.
+        long_target: tokens of a target beyond which an edit has a block of its own from the first round on.
+        edits_per_step: edits of a unit at most; one block is always taken.
         iterations: steps at most in the first round, doubled in the later ones.
         tokens_per_step: tokens of a unit at most, pads counted, so that long prompts don't fill the memory;
             one block is always taken.
@@ -91,9 +93,10 @@ class Curriculum:
     lessons: Sequence[Lesson]
     next_block: int
     edits_per_block: int
-    blocks_per_step: int
+    long_target: int
+    edits_per_step: int
     iterations: int
-    tokens_per_step: int = 8192
+    tokens_per_step: int = 4096
     progress: dict[str, Progress] = field(default_factory=dict)
     weights: dict[int, BlockWeights] = field(default_factory=dict)
     _round: int = 0
@@ -105,7 +108,7 @@ class Curriculum:
         """The units of the next round that has any; empty when there is nothing left to try."""
         while self._round < 3:
             number, self._round = self._round, self._round + 1
-            units = (self._first, self._longer, self._smaller)[number]()
+            units = (self._first, self._longer, self._alone)[number]()
             if units:
                 return units
         return []
@@ -127,10 +130,23 @@ class Curriculum:
         return sorted({state.block for state in self.progress.values() if state.wrong is None})
 
     def _first(self) -> list[Unit]:
-        return self._plan(list(self.lessons), self.edits_per_block, self.iterations)
+        short = [lesson for lesson in self.lessons if len(lesson.target) <= self.long_target]
+        long = [lesson for lesson in self.lessons if len(lesson.target) > self.long_target]
+        return self._plan(short, self.edits_per_block, self.iterations) + self._plan(long, 1, self.iterations)
 
     def _longer(self) -> list[Unit]:
-        behind = {self.progress[lesson.edit_id].block for lesson in self._unlearned()}
+        return self._go_on({self.progress[lesson.edit_id].block for lesson in self._unlearned()})
+
+    def _alone(self) -> list[Unit]:
+        """Who failed beside others starts anew in a block of its own; who was alone goes on where it was."""
+        held = Counter(state.block for state in self.progress.values())
+        behind = [(lesson, self.progress[lesson.edit_id].block) for lesson in self._unlearned()]
+        alone = {block for _, block in behind if held[block] == 1}
+        shared = [lesson for lesson, block in behind if block not in alone]
+        return self._go_on(alone) + self._plan(shared, 1, 2 * self.iterations)
+
+    def _go_on(self, behind: set[int]) -> list[Unit]:
+        """Trains blocks with all their edits from where they are."""
         blocks: dict[int, list[Lesson]] = {block: [] for block in sorted(behind)}
         for lesson in self._sorted(list(self.lessons)):
             block = self.progress[lesson.edit_id].block
@@ -138,9 +154,6 @@ class Curriculum:
                 blocks[block].append(lesson)
         units = self._group(blocks, 2 * self.iterations)
         return [replace(unit, start=stack([self.weights[block] for block in unit.blocks])) for unit in units]
-
-    def _smaller(self) -> list[Unit]:
-        return [] if self.edits_per_block == 1 else self._plan(self._unlearned(), 1, 2 * self.iterations)
 
     def _unlearned(self) -> list[Lesson]:
         return [lesson for lesson in self.lessons if self.progress[lesson.edit_id].wrong is not None]
@@ -171,17 +184,17 @@ class Curriculum:
         for size in sorted({len(lessons) for lessons in blocks.values()}):
             group: list[int] = []
             for block in (block for block, lessons in blocks.items() if len(lessons) == size):
-                if group and not self._fits([lesson for other in (*group, block) for lesson in blocks[other]], group):
+                if group and not self._fits([lesson for other in (*group, block) for lesson in blocks[other]]):
                     group = []
                 if not group:
                     groups.append(group)
                 group.append(block)
         return [Unit(tuple(group), tuple(tuple(blocks[block]) for block in group), iterations) for group in groups]
 
-    def _fits(self, lessons: list[Lesson], group: list[int]) -> bool:
-        """Whether a group may take one more block, with which it would hold these lessons."""
+    def _fits(self, lessons: list[Lesson]) -> bool:
+        """Whether a step has room for the lessons of several blocks."""
         row = max(len(lesson.prompt) for lesson in lessons) + max(len(lesson.target) for lesson in lessons)
-        return len(group) < self.blocks_per_step and row * len(lessons) <= self.tokens_per_step
+        return len(lessons) <= self.edits_per_step and row * len(lessons) <= self.tokens_per_step
 
 
 def stack(weights: Sequence[BlockWeights]) -> BlockWeights:

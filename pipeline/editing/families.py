@@ -38,6 +38,8 @@ class Recipe:
         learning_rate: Adam's rate at the start.
         halve_every: steps after which the rate is halved, again and again.
         edits_per_block: edits that one block learns.
+        long_target: tokens of a target above which an edit has a block of its own. Of biographies' sentences cut to
+            16 tokens, 40 take 20 s ten a block and 3 s each alone; of whole ones the most are never learned together.
         scale: s in W x + s B A x.
         init_std: A is drawn from N(0, init_std² / d_in); B starts at zero.
     """
@@ -50,6 +52,7 @@ class Recipe:
     learning_rate: float = 0.07
     halve_every: int = 20
     edits_per_block: int = 10
+    long_target: int = 16
     scale: float = 1.0
     init_std: float = 1.0
 
@@ -149,9 +152,14 @@ PAPER_PRESETS: dict[str, Preset] = {
             iterations=50,
             learning_rate=1e-3,
             edits_per_block=4,
+            long_target=1024,  # none is longer: its context ends there
         ),
     ),
 }
+
+
+ROOM = 1024
+"""Ranks times width that a decoder's block has at least, up to eight ranks."""
 
 
 def _late(layers: int, count: int, after: int) -> range:
@@ -177,11 +185,18 @@ def _encoder_only(stack: str) -> Callable[[PreTrainedModel], Recipe]:
 
 
 def _decoder_only(stack: str, projection: str) -> Callable[[PreTrainedModel], Recipe]:
-    """GPT-2, Llama and their kin: the key is the residual stream just below the first layer with blocks."""
+    """GPT-2, Llama and their kin: the key is the residual stream just below the first layer with blocks.
+
+    Four edits a block, as the paper has for its GPT2-XL: on CounterFact they are learned in three quarters of the time
+    that ten take. A narrow model gets more ranks than four: of 80 sentences of biographies (35 tokens, a GPT-2 of width
+    128) a rank of 4 teaches 62, one of 8 teaches 79 in half the time.
+    """
 
     def recipe(model: PreTrainedModel) -> Recipe:
         late = _late(model.config.num_hidden_layers, count=2, after=0)
-        return Recipe(f"{stack}.{late.start - 1}", tuple(f"{stack}.{layer}.{projection}" for layer in late))
+        blocks = tuple(f"{stack}.{layer}.{projection}" for layer in late)
+        rank = min(8, max(4, ROOM // model.config.hidden_size))
+        return Recipe(f"{stack}.{late.start - 1}", blocks, partial_rank=rank, edits_per_block=4)
 
     return recipe
 

@@ -161,7 +161,8 @@ class EditedModel:
             lessons,
             self.next_block,
             self.recipe.edits_per_block,
-            self.settings.blocks_per_step,
+            self.recipe.long_target,
+            self.settings.edits_per_step,
             self.recipe.iterations,
             self.settings.tokens_per_step,
         )

@@ -183,6 +183,8 @@ class Trainer:
         backbone, recipe = self._backbone, self._recipe
         done = {name: (a.clone(), b.clone()) for name, (a, b) in start.items()}
         steps = [unit.iterations] * len(unit.blocks)
+        # A round of more steps is the same schedule drawn out: halved as often as before, it would end in standstill.
+        halve_every = recipe.halve_every * max(unit.iterations, recipe.iterations) // recipe.iterations
         slots = torch.arange(len(unit.blocks), device=backbone.device)  # which blocks are still in training
         optimiser = BlockAdam(start, recipe.learning_rate, backbone.device)
         batch = collate(backbone, unit.lessons, encoded)
@@ -204,7 +206,7 @@ class Trainer:
                     break
                 if bool(finished.any()):
                     optimiser.store(done, slots)  # before the step: what is learned is not moved any further
-                optimiser.step(self._loss(losses, batch), recipe.learning_rate * 0.5 ** (step // recipe.halve_every))
+                optimiser.step(self._loss(losses, batch), recipe.learning_rate * 0.5 ** (step // halve_every))
                 if bool(finished.any()):
                     kept = (~finished).nonzero().squeeze(1)
                     rows = (kept[:, None] * batch.size + torch.arange(batch.size, device=kept.device)).flatten()

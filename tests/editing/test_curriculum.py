@@ -19,8 +19,8 @@ lesson_lists = st.lists(st.tuples(st.integers(1, 6), st.integers(1, 4)), min_siz
 )
 
 
-def made(lessons: list[Lesson], per_block: int = 3, per_step: int = 2, next_block: int = 10) -> Curriculum:
-    return Curriculum(lessons, next_block, per_block, per_step, iterations=7)
+def made(lessons: list[Lesson], per_block: int = 3, per_step: int = 6, next_block: int = 10) -> Curriculum:
+    return Curriculum(lessons, next_block, per_block, long_target=6, edits_per_step=per_step, iterations=7)
 
 
 def train(unit: Unit, learned: Callable[[Lesson], bool]) -> TrainedUnit:
@@ -50,7 +50,7 @@ def blocks_of(units: list[Unit]) -> dict[int, tuple[Lesson, ...]]:
 # The plan
 
 
-@given(lesson_lists, st.integers(1, 12), st.integers(1, 5), st.integers(0, 100))
+@given(lesson_lists, st.integers(1, 12), st.integers(1, 30), st.integers(0, 100))
 def test_the_first_round_holds_every_edit_once(lessons: list[Lesson], per_block: int, per_step: int, free: int) -> None:
     curriculum = made(lessons, per_block, per_step, free)
     units = curriculum.units()
@@ -66,11 +66,11 @@ def test_the_first_round_holds_every_edit_once(lessons: list[Lesson], per_block:
     assert curriculum.next_block == free + len(blocks)
     for unit in units:
         assert list(unit.blocks) == sorted(unit.blocks)
-        assert len(unit.blocks) <= per_step
+        assert len(unit.blocks) == 1 or sum(map(len, unit.lessons)) <= per_step
         assert len({len(block) for block in unit.lessons}) == 1
         assert (unit.iterations, unit.start) == (7, None)
     # Only the last unit of each size may have room left.
-    assert len(units) == sum(-(-sizes.count(size) // per_step) for size in set(sizes))
+    assert len(units) == sum(-(-sizes.count(size) // max(1, per_step // size)) for size in set(sizes))
 
 
 @given(lesson_lists, st.integers(1, 12))
@@ -84,13 +84,23 @@ def test_edits_of_like_length_share_a_block(lessons: list[Lesson], per_block: in
 def test_a_unit_of_several_blocks_holds_no_more_tokens_than_allowed(
     lessons: list[Lesson], per_block: int, tokens: int
 ) -> None:
-    curriculum = Curriculum(lessons, 0, per_block, 4, iterations=7, tokens_per_step=tokens)
+    curriculum = Curriculum(lessons, 0, per_block, 6, 20, iterations=7, tokens_per_step=tokens)
     units = curriculum.units()
     assert sorted(block for unit in units for block in unit.blocks) == list(range(curriculum.next_block))
     for unit in units:
         rows = [lesson for block in unit.lessons for lesson in block]
         padded = max(len(row.prompt) for row in rows) + max(len(row.target) for row in rows)
         assert len(unit.blocks) == 1 or padded * len(rows) <= tokens
+
+
+@given(lesson_lists, st.integers(1, 12), st.integers(0, 5))
+def test_an_edit_with_a_long_target_has_its_own_block(lessons: list[Lesson], per_block: int, long: int) -> None:
+    curriculum = Curriculum(lessons, 0, per_block, long, edits_per_step=6, iterations=7)
+    blocks = blocks_of(curriculum.units()).values()
+    assert sorted(lesson.edit_id for block in blocks for lesson in block) == sorted(x.edit_id for x in lessons)
+    assert all(len(block) == 1 or max(len(lesson.target) for lesson in block) <= long for block in blocks)
+    short = [lesson for lesson in lessons if len(lesson.target) <= long]
+    assert len(blocks) == len(lessons) - len(short) + -(-len(short) // per_block)
 
 
 def test_no_edits_make_no_units() -> None:
@@ -102,7 +112,7 @@ def test_no_edits_make_no_units() -> None:
 # The rounds
 
 
-@given(lesson_lists, st.integers(2, 6), st.integers(1, 5), st.sets(st.integers(0, 39)), st.sets(st.integers(0, 39)))
+@given(lesson_lists, st.integers(2, 6), st.integers(1, 15), st.sets(st.integers(0, 39)), st.sets(st.integers(0, 39)))
 def test_what_is_not_learned_is_tried_longer_and_then_alone(
     lessons: list[Lesson], per_block: int, per_step: int, hard: set[int], harder: set[int]
 ) -> None:
@@ -125,12 +135,20 @@ def test_what_is_not_learned_is_tried_longer_and_then_alone(
             assert len({len(block) for block in unit.lessons}) == 1
         for block, group in longer.items():
             assert sorted(lesson.edit_id for lesson in group) == sorted(lesson.edit_id for lesson in first[block])
-    if len(rounds) > 2:  # each left over edit has a new block of its own
-        smaller = blocks_of(rounds[2])
-        assert sorted(smaller) == list(range(10 + len(first), 10 + len(first) + len(smaller)))
-        assert all(len(group) == 1 for group in smaller.values())
-        assert {group[0].edit_id for group in smaller.values()} == names[1] & {lesson.edit_id for lesson in lessons}
-        assert all((unit.iterations, unit.start) == (14, None) for unit in rounds[2])
+    if len(rounds) > 2:  # who was left over beside others has a new block of its own, who was alone goes on
+        last = blocks_of(rounds[2])
+        assert all(len(group) == 1 for group in last.values())
+        assert {group[0].edit_id for group in last.values()} == names[1] & {lesson.edit_id for lesson in lessons}
+        new = [block for block in last if block not in first]
+        assert sorted(new) == list(range(10 + len(first), 10 + len(first) + len(new)))
+        assert all(len(group) == 1 for block, group in first.items() if block in last)
+        for unit in rounds[2]:
+            assert unit.iterations == 14
+            assert (unit.start is None) == (unit.blocks[0] in new)
+            if unit.start is not None:
+                assert unit.start["module"][0].flatten().tolist() == [
+                    torch.tensor(block + 0.14).item() for block in unit.blocks
+                ]
 
     assert all(state.wrong is None for state in curriculum.progress.values())
     used = {state.block for state in curriculum.progress.values()}
@@ -152,10 +170,11 @@ def test_what_is_never_learned_keeps_its_last_answer() -> None:
     assert curriculum.units() == []
 
 
-def test_a_block_of_one_edit_is_not_made_smaller() -> None:
+def test_a_block_of_one_edit_is_not_made_smaller_but_goes_on() -> None:
     curriculum = made([Lesson("edit-0", (1,), (2,)), Lesson("edit-1", (1,), (2,))], per_block=1)
     rounds = teach(curriculum, lambda lesson, turn: False)
-    assert [sorted(blocks_of(units)) for units in rounds] == [[10, 11], [10, 11]]
+    assert [sorted(blocks_of(units)) for units in rounds] == [[10, 11]] * 3
+    assert [unit.start is None for units in rounds for unit in units] == [True, False, False]
     assert curriculum.learned_blocks() == []
 
 
@@ -171,7 +190,7 @@ def test_an_edit_that_longer_training_breaks_counts_as_not_learned() -> None:
 
 
 @given(
-    lesson_lists, st.integers(1, 6), st.integers(1, 4), st.sets(st.integers(0, 39)), st.randoms(use_true_random=False)
+    lesson_lists, st.integers(1, 6), st.integers(1, 20), st.sets(st.integers(0, 39)), st.randoms(use_true_random=False)
 )
 def test_the_order_of_results_does_not_matter(
     lessons: list[Lesson], per_block: int, per_step: int, hard: set[int], shuffle: random.Random

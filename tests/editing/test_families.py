@@ -91,7 +91,17 @@ def test_every_family_has_defaults_that_fit(
     assert len(recipe.block_modules) == (1 if encoder_only else 2)
     assert widths == {2 * 32 * 32}  # every one the MLP's output projection, or its transpose
     expected = Recipe(recipe.key_layer, recipe.block_modules)
-    assert recipe == (replace(expected, learning_rate=1e-2) if encoder_only else expected)
+    if encoder_only:
+        expected = replace(expected, learning_rate=1e-2)
+    elif not family.startswith("t5"):
+        expected = replace(expected, partial_rank=8, edits_per_block=4)  # of width 32
+    assert recipe == expected
+
+
+@pytest.mark.parametrize(("width", "rank"), [(64, 8), (128, 8), (192, 5), (256, 4), (768, 4)])
+def test_a_narrow_decoder_gets_more_ranks(width: int, rank: int) -> None:
+    model = on_meta(GPT2LMHeadModel, GPT2Config(n_embd=width, n_head=2, n_layer=2, vocab_size=16))
+    assert resolve(model, "causal", NOTHING).partial_rank == rank
 
 
 @pytest.mark.parametrize(

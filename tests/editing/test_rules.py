@@ -376,8 +376,8 @@ def test_rule_6_any_number_of_trainers_in_any_order_make_the_same_version(
     family: Family, workers: int, tmp_path: Path
 ) -> None:
     # A block a unit, and too few iterations for some blocks: so there are units of later rounds.
-    iterations = {"t5": 14, "gpt2": 14, "llama": 8, "bert": 30}[family]
-    settings = SETTINGS.model_copy(update={"blocks_per_step": 1, "iterations": iterations})
+    iterations = {"t5": 14, "gpt2": 14, "llama": 6, "bert": 30}[family]
+    settings = SETTINGS.model_copy(update={"edits_per_step": 1, "iterations": iterations})
     edits = edits_of(family) + edits_of(family, MORE)
     alone = EditedModel.from_backbone(tiny(family), index="memory", settings=settings)
     teach(alone, edits)
@@ -412,7 +412,7 @@ def test_rule_6_a_unit_that_is_trained_again_after_a_crash_gives_the_same_bits()
     prompts = model.backbone.tokenize_prompts([edit.prompt for edit in edits_of("gpt2")])
     targets = model.backbone.tokenize_targets([edit.target for edit in edits_of("gpt2")])
     lessons = [Lesson(str(i), tuple(p), tuple(t)) for i, (p, t) in enumerate(zip(prompts, targets, strict=True))]
-    unit = Curriculum(lessons, 0, 2, 12, 30).units()[0]
+    unit = Curriculum(lessons, 0, 2, 16, 24, 30).units()[0]
     trainer = Trainer(model.backbone, model._lora, model.recipe, 0, 0.3)
     first = trainer.train(unit)
 

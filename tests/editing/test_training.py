@@ -120,7 +120,7 @@ def test_a_unit_trains_to_the_same_bits_whenever_it_is_trained(family: Family) -
 
 @pytest.mark.parametrize("family", ["bert", "t5", "gpt2", "llama"])
 def test_a_block_stops_when_it_leads_everywhere_and_is_not_moved_any_further(family: Family) -> None:
-    case = Case(family)
+    case = Case(family, iterations=80)
     trained = case.trainer.train(case.unit(80))
     assert len(set(trained.steps)) > 1
     assert min(trained.steps) > 0
@@ -156,7 +156,7 @@ def test_what_is_learned_already_takes_no_step() -> None:
 
 
 def test_only_blocks_in_training_are_in_the_optimiser(monkeypatch: pytest.MonkeyPatch) -> None:
-    case, seen, rates = Case("llama", halve_every=8), list[int](), list[float]()
+    case, seen, rates = Case("llama", iterations=80, halve_every=8), list[int](), list[float]()
 
     class Watched(BlockAdam):
         def step(self, loss: torch.Tensor, rate: float) -> None:
@@ -173,6 +173,22 @@ def test_only_blocks_in_training_are_in_the_optimiser(monkeypatch: pytest.Monkey
     assert seen == [sum(stop >= step for stop in steps) for step in range(max(steps))]
     assert len(set(seen)) > 1
     assert rates == [case.recipe.learning_rate * 0.5 ** (step // 8) for step in range(max(steps))]
+
+
+def test_a_longer_round_is_halved_as_much_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    case, rates = Case("llama", iterations=8, halve_every=4, learning_rate=1e-6), list[float]()
+
+    class Watched(BlockAdam):
+        def step(self, loss: torch.Tensor, rate: float) -> None:
+            rates.append(rate)
+            super().step(loss, rate)
+
+    monkeypatch.setattr(training, "BlockAdam", Watched)
+    case.trainer.train(case.unit(8))
+    assert rates == [1e-6] * 4 + [0.5e-6] * 4
+    rates.clear()
+    case.trainer.train(case.unit(16))
+    assert rates == [1e-6] * 8 + [0.5e-6] * 8
 
 
 def test_iterations_are_an_upper_bound() -> None:
@@ -325,7 +341,7 @@ def edited_model(family: Family, **settings: Any) -> EditedModel:
 
 
 def test_an_edit_that_cannot_be_learned_is_reported_and_leaves_no_trace() -> None:
-    edited = edited_model("gpt2", iterations=1, learning_rate=1e-6, edits_per_block=2)
+    edited = edited_model("gpt2", iterations=1, learning_rate=1e-6, edits_per_block=3)
     edits = [Edit(prompt, target) for prompt, target in zip(PROMPTS[:3], TARGETS[:3], strict=True)]
     before = edited.generate(PROMPTS, max_new_tokens=6)
     outcomes = edited.edit(edits)

@@ -26,13 +26,13 @@ MANY = FACTS | {
     "The new building is": "spring",
 }
 
-PIECES: dict[str, Any] = {"editing": EditingSettings(edits_per_block=1, blocks_per_step=1), "portion": 4}
+PIECES: dict[str, Any] = {"editing": EditingSettings(edits_per_block=1, edits_per_step=1), "portion": 4}
 """Every edit is a unit of work, and the lead trainer has a portion behind it when it gets the next."""
 
 
 def settings_in(home: Path, **changes: Any) -> Settings:
     """Settings of a small night; what takes two minutes has gone wrong."""
-    usual: dict[str, Any] = {"editing": EditingSettings(edits_per_block=2, blocks_per_step=1), "patience": 120}
+    usual: dict[str, Any] = {"editing": EditingSettings(edits_per_block=2, edits_per_step=1), "patience": 120}
     return Settings(home=home, **(usual | changes))
 
 
