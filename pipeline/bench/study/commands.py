@@ -35,6 +35,7 @@ class Bench:
         study: what is measured on.
         quick: whether it is only tried.
         folder: where results go.
+        editors: folder of what each editor came to, the same for all commands of a task.
         settings: of the editor that the figures look at.
         teller: shows how far it is.
     """
@@ -42,6 +43,7 @@ class Bench:
     study: Study
     quick: bool
     folder: Path
+    editors: Path
     settings: EditingSettings
     teller: Teller
 
@@ -69,11 +71,12 @@ def run(measure: Callable[[Bench], Found], name: str, wanted: Wanted, out: Path 
     home = settings.home.absolute() / "bench"
     try:
         study = gather(replace(wanted, made=home), teller)
-        name = "-".join([name, study.task, *(["quick"] if wanted.quick else [])])
-        folder = out or home / name
+        task = "-".join([study.task, *(["quick"] if wanted.quick else [])])
+        name = f"{name}-{task}"
+        folder, editors = out or home / name, (out or home / task) / "editors"
         editing = settings.editing.model_copy(update={"seed": wanted.seed})
         shown.print(_heading(study))
-        tables, findings = measure(Bench(study, wanted.quick, folder, editing, teller))
+        tables, findings = measure(Bench(study, wanted.quick, folder, editors, editing, teller))
         findings = replace(findings, name=name, told={"study": _frame(study)} | dict(findings.told))
         shown.print(*tables, sep="\n")
         keep(findings, folder, settings)

@@ -19,6 +19,7 @@ from pipeline.bench.measure import synchronise
 from pipeline.bench.study.examination import edit_question, standing
 from pipeline.bench.study.material import Study
 from pipeline.editing.edit import Edit, normalise
+from pipeline.editing.families import resolve
 from pipeline.evaluation.asking import BackboneAnswers, ask
 from pipeline.journal import write_atomically
 from pipeline.settings import Settings
@@ -107,11 +108,11 @@ def contest(
         if why is not None:
             yield Result(name, why), None
             continue
-        kept = _kept(folder, name, study)
-        if kept is None:
-            kept = _run(study, name, kind, asked, before, teller)
-            _keep(folder, study, *kept)
-        yield kept
+        found = kept(folder, name, study)
+        if found is None:
+            found = _run(study, name, kind, asked, before, teller)
+            _keep(folder, study, *found)
+        yield found
 
 
 def _run(
@@ -151,7 +152,8 @@ def _keep(folder: Path, study: Study, result: Result, answers: pa.Table) -> None
     write_atomically(folder / f"{result.name}.json", text.encode())  # last: with it the editor is done
 
 
-def _kept(folder: Path, name: str, study: Study) -> tuple[Result, pa.Table] | None:
+def kept(folder: Path, name: str, study: Study) -> tuple[Result, pa.Table] | None:
+    """What an editor came to when it ran on the same study with the same settings; None where it did not."""
     file = folder / f"{name}.json"
     if not file.is_file():
         return None
@@ -162,6 +164,8 @@ def _kept(folder: Path, name: str, study: Study) -> tuple[Result, pa.Table] | No
 
 
 def _made_of(study: Study) -> str:
-    """What a result depends on: the study, and the settings in force that MELO and LoRA look at."""
-    told = f"{study.digest} {Settings().editing.model_dump_json()}"
+    """What a result depends on: the study, and the settings and recipe in force that MELO and LoRA look at."""
+    settings = Settings().editing
+    recipe = resolve(study.backbone.model, study.backbone.task, settings)
+    told = f"{study.digest} {settings.model_dump_json()} {recipe}"
     return hashlib.sha256(told.encode()).hexdigest()

@@ -80,6 +80,11 @@ def scotus(wanted: Wanted, data: Data, teller: Teller) -> Study:
     cut = int(HEAD_SHARE * len(before))
     taught, held_out = before[:cut], before[cut:]
     if data.backbone is None:
+        if not taught:
+            raise MaterialError(
+                "no classifier, and nothing to fit one to: give --backbone, or --upstream with labelled texts, of "
+                "which two thirds are what a head is fitted to"
+            )
         encoder = wanted.encoder or _package_encoder()
         folder = wanted.made / f"{CLASSIFIER}-{wanted.seed}{'-quick' if wanted.quick else ''}"
         fitted = taught[: wanted.settled.edits] if wanted.quick else taught

@@ -36,7 +36,7 @@ def measure_table2(names: Sequence[str]) -> Callable[[Bench], Found]:
     def measure(bench: Bench) -> Found:
         study, task = bench.study, TASKS[bench.study.task]
         rows: list[Row] = []
-        for result, answers in contest(study, chosen(names), bench.folder / "editors", bench.teller):
+        for result, answers in contest(study, chosen(names), bench.editors, bench.teller):
             rows.append((result, [] if answers is None else scores(answers, study.seed)))
         told = {
             "editors": [
@@ -56,7 +56,8 @@ def measure_table3(names: Sequence[str]) -> Callable[[Bench], Found]:
     """Table 3 for these editors."""
 
     def measure(bench: Bench) -> Found:
-        speeds = measure_speed(bench.study, chosen(names), 1 if bench.quick else ROUNDS, bench.teller)
+        rounds = 1 if bench.quick else ROUNDS
+        speeds = measure_speed(bench.study, chosen(names), rounds, bench.editors, bench.teller)
         rows = [asdict(speed) for speed in speeds]
         metrics = {f"{speed.name}.edits_per_minute": speed.edits_per_minute for speed in speeds if speed.rounds}
         return [table3(len(bench.study.edits), speeds)], Findings("", {"editors": rows}, rows, metrics)

@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.bench.editors.protocol import Editor, Part, Prior
 from pipeline.bench.study import contest as module
+from pipeline.bench.study import table3
 from pipeline.bench.study.contest import Result, contest, questions
 from pipeline.bench.study.material import Study
 from pipeline.bench.study.scores import scores
@@ -120,3 +121,19 @@ def test_what_is_finished_is_kept_for_the_same_study_and_settings_only(
     monkeypatch.setenv("MELO_EDITING__PARTIAL_RANK", "3")
     list(contest(dataclasses.replace(study, edits=study.edits[:2]), {"notebook": Notebook}, tmp_path, QUIET))
     assert Notebook.calls == [6, 2, 2]
+
+
+def test_table_3_takes_slow_editors_from_what_is_kept(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ((before, _),) = contest(study, {"notebook": Notebook}, tmp_path, QUIET)
+    monkeypatch.setattr(Notebook, "calls", [])
+    monkeypatch.setattr(table3, "PATIENCE", 0.0)
+    (slow,) = table3.measure(study, {"notebook": Notebook}, 3, tmp_path, QUIET)
+    assert Notebook.calls == []
+    assert (slow.rounds, slow.seconds, slow.size) == (1, before.edit_seconds, before.size)
+    (elsewhere,) = table3.measure(study, {"notebook": Notebook}, 3, tmp_path / "elsewhere", QUIET)
+    assert (Notebook.calls, elsewhere.rounds) == ([6], 1)
+    monkeypatch.setattr(table3, "PATIENCE", 60.0)
+    (fast,) = table3.measure(study, {"notebook": Notebook}, 3, tmp_path, QUIET)
+    assert (Notebook.calls, fast.rounds) == ([6] * 4, 3)

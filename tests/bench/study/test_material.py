@@ -85,3 +85,11 @@ def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     result = CliRunner().invoke(app, ["bench", "figure3"])
     assert result.exit_code == 2
     assert "--paper" in result.output
+
+
+def test_a_classifier_is_not_fitted_to_nothing(tmp_path: Path) -> None:
+    edits = tmp_path / "edits.jsonl"
+    edits.write_text('{"prompt": "The court held that the search was unlawful.", "target": "Criminal Procedure"}\n')
+    result = CliRunner().invoke(app, ["bench", "table2", "--task", "scotus", "--edits", str(edits)])
+    assert result.exit_code == 2
+    assert "nothing to fit one to: give --backbone" in " ".join(result.output.replace("│", " ").split())
