@@ -116,8 +116,8 @@ def table3(edits: int, speeds: Sequence[Speed]) -> RenderableType:
         )
     return with_notes(
         table,
-        "Editors take turns in one process; medians; slow ones once, those of Table 2 as they ran there. Prepared: "
-        "what is learned before the first edit, not counted. Kept: weights added or changed, keys, values, other models, "
-        "a text at a number a token. The paper's: T5-small (60M) and T5-large (770M) on an RTX 3090, 1,000 edits.",
+        "Editors take turns in one process; medians; slow ones once, or as they ran for Table 2. Prepared: what "
+        "is learned before the first edit, not counted. Kept: weights added or changed, keys, values, other models, a "
+        "text at a number a token. The paper's: T5-small (60M) and T5-large (770M) on an RTX 3090, 1,000 edits.",
         *(f"{speed.name}: -, {speed.ruled_out}" for speed in speeds if speed.ruled_out is not None),
     )
