@@ -197,6 +197,7 @@ def train_until(
     held_out: Callable[[], float],
     steps: int,
     patience: int,
+    enough: float = 0.0,
 ) -> tuple[float, float]:
     """Trains until the held-out loss stops falling, and goes back to where it was lowest. The rate falls to zero.
 
@@ -206,6 +207,7 @@ def train_until(
         held_out: loss of what is not trained on.
         steps: at most.
         patience: looks without a lower loss, one every ``LOOK_EVERY`` steps.
+        enough: loss at which it stops anyhow.
 
     Returns:
         The held-out loss before training, and the lowest.
@@ -227,7 +229,7 @@ def train_until(
         waited = 0 if now < best else waited + 1
         if now < best:
             best, kept = now, [weight.detach().clone() for weight in weights]
-        if waited == patience:
+        if waited == patience or best < enough:
             break
     with torch.no_grad():
         for weight, value in zip(weights, kept, strict=True):

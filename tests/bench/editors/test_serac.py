@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from pipeline.bench.editors import serac
 from pipeline.bench.editors.protocol import Prior
 from pipeline.bench.editors.serac import Serac, SeracSettings
-from pipeline.bench.editors.serac_scope import ScopeClassifier, ScopeSettings, last_layers, scope_loss
+from pipeline.bench.editors.serac_scope import ScopeClassifier, ScopeSettings, last_layers, scope_loss, train_until
 from pipeline.editing.answering import free_answers, says
 from pipeline.editing.backbone import Backbone
 from pipeline.editing.edit import Edit
@@ -26,7 +27,7 @@ SCOPE = ScopeSettings(steps=40, rate=1e-3)
 QUICK: dict[str, SeracSettings] = {
     "t5": SeracSettings(steps=80, rate=1e-2, swapped=1.0, scope=SCOPE),
     "gpt2": SeracSettings(steps=200, rate=1e-2, swapped=1.0, scope=SCOPE, patience=10),
-    "bert": SeracSettings(steps=400, rate=3e-3, batch=24, swapped=1.0, scope=SCOPE, patience=20),
+    "bert": SeracSettings(steps=400, rate=3e-3, batch=24, swapped=1.0, scope=SCOPE, patience=20, enough=0.0),
 }
 
 
@@ -174,3 +175,30 @@ def test_the_same_seed_gives_the_same_models_and_leaves_the_random_state(backbon
         made.append((editor.classifier.projection, *editor.counterfactual.model.parameters()))
     assert all(torch.equal(a, b) for a, b in zip(made[0], made[1], strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(made[0], made[2], strict=True))
+
+
+def test_training_stops_when_the_held_out_loss_is_low_enough() -> None:
+    weight = torch.nn.Parameter(torch.tensor(1.0))
+    falling = iter([1.0, 0.5, 0.1, 0.01, 0.001])
+    adam = torch.optim.Adam([weight], lr=1e-3)
+    first, best = train_until(adam, lambda: weight**2, lambda: next(falling), steps=1000, patience=5, enough=0.05)
+    assert (first, best, next(falling)) == (1.0, 0.01, 0.001)
+
+
+@pytest.mark.parametrize(("width", "rate"), [(32, 3e-3), (256, 1e-4)])
+def test_pretrained_models_are_taught_at_a_lower_rate(
+    width: int, rate: float, backbone: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = []
+
+    def stop(adam: torch.optim.Adam, *_: object) -> tuple[float, float]:
+        rates.append(adam.param_groups[0]["lr"])
+        return 0.0, 0.0
+
+    model = backbone("bert")
+    monkeypatch.setattr(model.model.config, "hidden_size", width)
+    editor = Serac(model, Prior(tuple(pairs_for("bert"))), SeracSettings(pairs=4))
+    monkeypatch.setattr(serac, "train_until", stop)
+    monkeypatch.setattr(editor.classifier, "train", lambda *_: (0.0, 0.0))
+    editor.prepare()
+    assert rates == [rate]
