@@ -17,6 +17,7 @@ from pydantic_settings import (
 from pipeline.evaluation.gate import GateSettings
 
 Task = Literal["seq2seq", "causal", "classification"]
+Pooling = Literal["last", "mean"]
 
 
 class EditingSettings(BaseModel):
@@ -24,7 +25,11 @@ class EditingSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    key_layer: str | None = Field(None, description="module whose output at the prompt's last token is the key")
+    encoder: str | None = Field(
+        None, description="sentence encoder that makes the keys: folder, hub id or minilm; none: the backbone"
+    )
+    key_layer: str | None = Field(None, description="module of the backbone whose output is the key")
+    pooling: Pooling = Field("last", description="the key is that at the prompt's last token, or the mean over it")
     block_modules: tuple[str, ...] | None = Field(None, description="linear modules that carry blocks")
     partial_rank: int | None = Field(None, gt=0, description="rank p of one block in every module")
     radius: float | None = Field(None, gt=0, description="initial radius R0 of a cluster, in units of the key")

@@ -30,23 +30,35 @@ class BackboneEntry(BaseModel):
     digest: Sha256 = Field(pattern=r"^[0-9a-f]{64}$", description="of its weights")
 
 
+class EncoderEntry(BaseModel):
+    """The sentence encoder that makes the keys; it is referred to, not copied."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reference: str = Field(description="path, hub id or name it was loaded from")
+    digest: Sha256 = Field(pattern=r"^[0-9a-f]{64}$", description="of its weights and tokenizer")
+
+
 class Manifest(BaseModel):
     """Everything in the folder but the rows and tensors themselves."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal["melo-edited-model"] = "melo-edited-model"
-    format_version: Literal[1] = Field(1, description="counts up when an older reader could misread a folder")
+    format_version: Literal[2] = Field(2, description="counts up when an older reader could misread a folder")
     version: int = Field(ge=0, description="how many times the model was changed")
     next_block: int = Field(ge=0, description="first block id that was never given out")
     key_width: int = Field(gt=0, description="numbers in a key")
     backbone: BackboneEntry
+    encoder: EncoderEntry | None = Field(None, description="none: keys are the backbone's hidden states")
     recipe: dict[str, Any] = Field(description="layers, rank, radius and rates that were settled")
     settings: dict[str, Any] = Field(description="what was asked for")
     files: dict[str, FileEntry]
-    digest: Sha256 = Field("", description="of all of the above but the backbone's reference: names the version")
+    digest: Sha256 = Field("", description="of all of the above but the models' references: names the version")
 
     def computed_digest(self) -> Sha256:
-        """64 hexadecimal digits that are equal for equal versions, wherever their backbone is kept."""
-        content = self.model_dump(mode="json", exclude={"digest": True, "backbone": {"reference"}})
+        """64 hexadecimal digits that are equal for equal versions, wherever their models are kept."""
+        content = self.model_dump(
+            mode="json", exclude={"digest": True, "backbone": {"reference"}, "encoder": {"reference"}}
+        )
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

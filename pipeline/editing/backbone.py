@@ -74,9 +74,7 @@ class Backbone:
 
         Parameters and persistent buffers, in the order of their names. Computed once, at the first call.
         """
-        with ThreadPoolExecutor() as pool:  # hashlib lets other threads run
-            parts = pool.map(_tensor_digest, sorted(self.model.state_dict().items(), key=lambda item: item[0]))
-            return hashlib.sha256(b"".join(parts)).hexdigest()
+        return weights_digest(self.model)
 
     @cached_property
     def max_prompt_tokens(self) -> int | None:
@@ -155,6 +153,11 @@ class Backbone:
     def _template_end(self) -> bool:
         """Whether the tokenizer ends every text by itself."""
         return self.tokenizer("a")["input_ids"][-1] in self.end_tokens
+
+    def texts_of(self, ids: torch.Tensor, mask: torch.Tensor) -> list[str]:
+        """Prompts as texts again: [b, s] both, special tokens left out."""
+        rows = [row[kept].tolist() for row, kept in zip(ids.cpu(), mask.cpu().bool(), strict=True)]
+        return [str(text) for text in self.tokenizer.batch_decode(rows, skip_special_tokens=True)]
 
     def tokenize_prompts(self, prompts: Sequence[str]) -> list[list[int]]:
         """Token ids of each prompt with the special tokens that the model is used to, unpadded.
@@ -295,6 +298,13 @@ class Backbone:
         else:
             reader, arguments = self.model.base_model, {"use_cache": False} if self.task == "causal" else {}
         return reader(input_ids=input_ids, attention_mask=attention_mask, **arguments).last_hidden_state
+
+
+def weights_digest(model: PreTrainedModel, *others: str) -> str:
+    """64 hexadecimal digits of SHA-256 over the names, dtypes, shapes and bytes of all weights, and other texts."""
+    with ThreadPoolExecutor() as pool:  # hashlib lets other threads run
+        parts = pool.map(_tensor_digest, sorted(model.state_dict().items(), key=lambda item: item[0]))
+        return hashlib.sha256(b"".join([*parts, *(other.encode() for other in others)])).hexdigest()
 
 
 def _tensor_digest(item: tuple[str, torch.Tensor]) -> bytes:

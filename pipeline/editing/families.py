@@ -30,7 +30,7 @@ class Recipe:
     """Everything that editing one backbone needs to know, with nothing left open but the radius.
 
     Attributes:
-        key_layer: module whose output at the prompt's last token is the key; of a tuple, the first element.
+        key_layer: module whose output is the key, at the last token or pooled; of a tuple, the first element.
         block_modules: linear modules that carry blocks.
         partial_rank: rank p of one block in every module.
         radius: initial radius R0 of a cluster, in units of the key; None: to be measured from the backbone.

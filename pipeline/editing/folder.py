@@ -22,6 +22,7 @@ from schemas.manifest import FileEntry, Manifest
 MANIFEST = "manifest.json"
 BLOCKS = "blocks.safetensors"
 CLUSTERS, KEYS, RECORDS = TABLES = ("clusters.parquet", "keys.parquet", "edits.parquet")
+FORMAT_VERSION = 2
 MANIFEST_BYTES = 4 << 20
 """A larger manifest is not ours."""
 
@@ -46,8 +47,10 @@ def read_manifest(directory: Path) -> Manifest:
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is cut short or not JSON: {error}") from error
     found = content.get("format_version") if isinstance(content, dict) else None
-    if found != 1:
-        raise CheckpointError(f"{path} has format_version {found!r}, expected 1: use the release that wrote it")
+    if found != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} has format_version {found!r}, expected {FORMAT_VERSION}: use the release that wrote it"
+        )
     try:
         manifest = Manifest.model_validate(content)
     except ValidationError as error:

@@ -1,7 +1,7 @@
-"""Keys: the hidden state of a prompt's last real token at the key layer.
+"""Keys: the hidden state of a prompt at the key layer, of its last real token or the mean over all of them.
 
-Rule 1: a key depends on its prompt alone. The token is found by the attention mask of the prompt, so it is
-never a pad and never part of an answer, however the batch is padded and whatever is generated after it.
+Rule 1: a key depends on its prompt alone. Tokens are found by the attention mask of the prompt, so they are
+never pads and never part of an answer, however the batch is padded and whatever is generated after it.
 
 Shape letters: b prompts, s tokens, d key width.
 """
@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
 from pipeline.editing.backbone import Backbone
+from pipeline.editing.encoders import Asked, KeyEncoder, SentenceKeys, Sink
+from pipeline.editing.families import Recipe
+from pipeline.settings import EditingSettings, Pooling
 
 BATCH = 64
 """Prompts whose keys are read in one forward pass."""
-
-Sink = Callable[[torch.Tensor], None]
 
 
 class _Stop(Exception):  # noqa: N818  (no error: control flow)
@@ -33,19 +34,33 @@ def last_real_token(attention_mask: torch.Tensor) -> torch.Tensor:
     return attention_mask.shape[1] - 1 - attention_mask.flip(1).to(torch.int64).argmax(1)
 
 
+def pooled(hidden: torch.Tensor, attention_mask: torch.Tensor, pooling: Pooling) -> torch.Tensor:
+    """[b, s, d] hidden states and the prompts' mask [b, s] -> keys [b, d] float32."""
+    if pooling == "last":
+        places = last_real_token(attention_mask)
+        return hidden[torch.arange(len(places), device=hidden.device), places].float()
+    real = attention_mask[..., None].float()  # [b, s, 1]
+    return (hidden.float() * real).sum(1) / real.sum(1)
+
+
 class KeyReader:
-    """A forward hook at the key layer that hands keys to whoever asked, once a request.
+    """A forward hook at the key layer that hands keys to whoever asked, once a request (a ``KeyEncoder``).
 
     What is asked belongs to this object and to the calling thread.
 
     Args:
         backbone: the model.
         layer: name of the module whose output (the first one of a tuple) holds the keys.
+        pooling: ``last``, the paper's, or ``mean``.
     """
 
-    def __init__(self, backbone: Backbone, layer: str) -> None:
+    entry = None
+    """Nothing beside the backbone makes these keys."""
+
+    def __init__(self, backbone: Backbone, layer: str, pooling: Pooling = "last") -> None:
         self._backbone = backbone
         self._layer = layer
+        self._pooling = pooling
         self._local = threading.local()
         self._handle = backbone.model.get_submodule(layer).register_forward_hook(self._read)
 
@@ -59,11 +74,19 @@ class KeyReader:
             sink: called in the middle of that pass, before any block runs.
         """
         before = getattr(self._local, "asked", None)
-        self._local.asked = (last_real_token(attention_mask), sink)
+        self._local.asked = (attention_mask, sink)
         try:
             yield
         finally:
             self._local.asked = before
+
+    def during(self, asked: Asked, sink: Sink) -> AbstractContextManager[None]:
+        """See ``KeyEncoder``: the keys come out of the request's own first pass, at no cost."""
+        return self.reading(asked.mask, sink)
+
+    def of(self, prompts: Sequence[str]) -> torch.Tensor:
+        """See ``KeyEncoder``."""
+        return self.keys(self._backbone.tokenize_prompts(prompts))
 
     @torch.no_grad()
     def keys(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -101,7 +124,7 @@ class KeyReader:
                 stack.callback(handle.remove)
             self.keys([[self._backbone.pad_token_id]])
 
-    def detach(self) -> None:
+    def close(self) -> None:
         """Takes the hook off."""
         self._handle.remove()
 
@@ -123,13 +146,29 @@ class KeyReader:
         asked = getattr(self._local, "asked", None)
         if asked is None:
             return
-        places, sink = asked
+        mask, sink = asked
         hidden = output[0] if isinstance(output, tuple) else output  # [rows, s, d]
-        if hidden.shape[1] <= int(places.max()):
+        if hidden.shape[1] < mask.shape[1]:
             raise ValueError(
                 f"the first forward pass of a request held {hidden.shape[1]} tokens a row, but the prompt has "
-                f"{int(places.max()) + 1}: pass the whole prompt (no past_key_values, no chunked prefill)"
+                f"{mask.shape[1]}: pass the whole prompt (no past_key_values, no chunked prefill)"
             )
         self._local.asked = None
-        first_rows = hidden[:: hidden.shape[0] // len(places)]  # [b, s, d]
-        sink(first_rows[torch.arange(len(places), device=hidden.device), places].float())
+        first_rows = hidden[:: hidden.shape[0] // len(mask), : mask.shape[1]]  # [b, s, d]
+        sink(pooled(first_rows, mask, self._pooling))
+
+
+def open_keys(backbone: Backbone, recipe: Recipe, settings: EditingSettings) -> KeyEncoder:
+    """What makes the keys: the sentence encoder that the settings name, else the recipe's key layer.
+
+    Raises:
+        EncoderError: the encoder cannot be loaded.
+        ValueError: the key layer runs after a block module, or not at all.
+    """
+    if settings.encoder is not None:
+        return SentenceKeys(settings.encoder, backbone.device)
+    with ExitStack() as opened:
+        reader = opened.enter_context(closing(KeyReader(backbone, recipe.key_layer, settings.pooling)))
+        reader.check_order(recipe.block_modules)
+        opened.pop_all()
+    return reader

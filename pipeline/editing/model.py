@@ -23,7 +23,7 @@ from pipeline.editing.families import Recipe, resolve
 from pipeline.editing.folder import CLUSTERS, KEYS, RECORDS
 from pipeline.editing.forced import Forced
 from pipeline.editing.index import Delta, Place, open_index
-from pipeline.editing.keys import KeyReader
+from pipeline.editing.keys import open_keys
 from pipeline.editing.loading import load_backbone
 from pipeline.editing.radius import PROBES, measured_radius
 from pipeline.editing.records import Record, Records
@@ -46,6 +46,7 @@ class EditedModel:
         settings: what was asked for.
         version: how many times it was changed.
         records: edit id -> what is remembered of it.
+        encoder: makes the keys.
     """
 
     def __init__(
@@ -63,10 +64,9 @@ class EditedModel:
         with ExitStack() as opened:  # what a failure below must not leave behind
             self._lora = DynamicLora(backbone.model, recipe.block_modules, recipe.scale)
             opened.callback(self._lora.detach)
-            self._reader = KeyReader(backbone, recipe.key_layer)
-            opened.callback(self._reader.detach)
-            self._reader.check_order(recipe.block_modules)
-            probes = self._reader.keys(backbone.tokenize_prompts(PROBES))
+            self.encoder = open_keys(backbone, recipe, settings)
+            opened.callback(self.encoder.close)
+            probes = self.encoder.of(PROBES)
             radius = measured_radius(probes) if recipe.radius is None else recipe.radius
             self.recipe = replace(recipe, radius=radius)
             self.blocks = Blocks(self._lora.widths, recipe.partial_rank, backbone.device)
@@ -78,7 +78,7 @@ class EditedModel:
             opened.callback(self._index.close)
             if self._index.count() != (0, 0):  # its rows come from this model alone
                 raise ValueError(f"{where} holds an index already; choose a folder that is empty or not there yet")
-            self._routed = RoutedBackbone(backbone, self._lora, self._reader, self.blocks, self._index, self._lock)
+            self._routed = RoutedBackbone(backbone, self._lora, self.encoder, self.blocks, self._index, self._lock)
             self._opened = opened.pop_all()
 
     @classmethod
@@ -150,7 +150,7 @@ class EditedModel:
                 new.append(edit)
                 asked_before.add(edit.prompt)
         prompts = self.backbone.tokenize_prompts([edit.prompt for edit in new])
-        keys = self._keys_of(new, prompts)
+        keys = self._keys_of(new)
         _check_keys(new, keys)
         targets = self.backbone.tokenize_targets([edit.target for edit in new], [edit.prompt for edit in new])
         lessons = [
@@ -321,12 +321,13 @@ class EditedModel:
             next_block=self.next_block,
             key_width=self.clusters.width,
             backbone=BackboneEntry(reference=backbone.reference, task=backbone.task, digest=backbone.digest),
+            encoder=self.encoder.entry,
             recipe=asdict(self.recipe) | {"block_modules": list(self.recipe.block_modules)},
             settings=self.settings.model_dump(mode="json"),
             files=files,
         )
 
-    def _keys_of(self, edits: Sequence[Edit], prompts: Sequence[Sequence[int]]) -> torch.Tensor:
+    def _keys_of(self, edits: Sequence[Edit]) -> torch.Tensor:
         """Keys [n, d] of edits. A prompt that has a key keeps it, to the bit.
 
         Rounding differs between batches, most of all in bfloat16, and the same prompt with a new label is told
@@ -334,8 +335,8 @@ class EditedModel:
         """
         held = {record.edit.prompt: edit_id for edit_id, record in self.records.live().items()}
         known = {edit.prompt: self.clusters.key(held[edit.prompt]) for edit in edits if edit.prompt in held}
-        unread = {edit.prompt: tokens for edit, tokens in zip(edits, prompts, strict=True) if edit.prompt not in known}
-        known |= dict(zip(unread, self._reader.keys(list(unread.values())), strict=True))
+        unread = list(dict.fromkeys(edit.prompt for edit in edits if edit.prompt not in known))
+        known |= dict(zip(unread, self.encoder.of(unread), strict=True))
         return torch.stack([known[edit.prompt] for edit in edits]) if edits else torch.empty(0, self.clusters.width)
 
     def _take_in(self, edits: Sequence[Edit], keys: torch.Tensor, taught: Curriculum) -> None:

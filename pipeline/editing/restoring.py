@@ -18,9 +18,14 @@ from pipeline.editing.loading import load_backbone
 from pipeline.editing.records import Records
 from pipeline.editing.together import check_together
 from pipeline.settings import EditingSettings
+from schemas.manifest import EncoderEntry
 
 if TYPE_CHECKING:
     from pipeline.editing.model import EditedModel
+
+
+def _named(entry: EncoderEntry | None) -> str:
+    return "none" if entry is None else f"{entry.reference} with digest {entry.digest}"
 
 
 def restored(
@@ -56,6 +61,12 @@ def restored(
             raise CheckpointError(
                 f"{folder} has clusters of width, radius and conflicts {found} and a manifest of width "
                 f"{manifest.key_width}, expected {expected}: the files are not of one version"
+            )
+        made_by = model.encoder.entry
+        if (made_by and made_by.digest) != (manifest.encoder and manifest.encoder.digest):
+            raise CheckpointError(
+                f"{folder} has keys by the encoder {_named(manifest.encoder)}, but {_named(made_by)} is what its "
+                "settings lead to here: bring the encoder that it was made with"
             )
         checkpoint.read_blocks(folder, manifest, model.blocks)
         check_together(manifest, tables, records, model.blocks.ids)

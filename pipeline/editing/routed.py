@@ -14,9 +14,9 @@ import torch
 from pipeline.editing.backbone import Backbone
 from pipeline.editing.blocks import Blocks, DynamicLora
 from pipeline.editing.edit import Route
+from pipeline.editing.encoders import Asked, KeyEncoder
 from pipeline.editing.forced import Forced, prompt_mask, teacher_forced
 from pipeline.editing.index import Index
-from pipeline.editing.keys import KeyReader
 
 ANSWER_TOKENS = 64
 """New tokens at most where strings come in and nobody said how many."""
@@ -31,7 +31,7 @@ class RoutedBackbone:
     Args:
         backbone: the frozen model.
         lora: the hooks that add blocks to it.
-        reader: of its keys.
+        encoder: makes keys of prompts.
         blocks: all blocks.
         index: says which block answers what.
         lock: held while the index is changed, and blocks are dropped with it.
@@ -41,14 +41,14 @@ class RoutedBackbone:
         self,
         backbone: Backbone,
         lora: DynamicLora,
-        reader: KeyReader,
+        encoder: KeyEncoder,
         blocks: Blocks,
         index: Index,
         lock: AbstractContextManager[bool],
     ) -> None:
         self._backbone = backbone
         self._lora = lora
-        self._reader = reader
+        self._encoder = encoder
         self._blocks = blocks
         self._index = index
         self._lock = lock
@@ -57,7 +57,7 @@ class RoutedBackbone:
         """See ``EditedModel.route``."""
         if not prompts:
             return []
-        keys = self._reader.keys(self._backbone.tokenize_prompts(list(prompts)))
+        keys = self._encoder.of(list(prompts))
         with self._lock:
             return self._index.route(keys, outside=True)
 
@@ -69,14 +69,15 @@ class RoutedBackbone:
         if isinstance(inputs, torch.Tensor):
             ids = inputs.to(backbone.device)
             mask = backbone.infer_mask(ids) if attention_mask is None else attention_mask.to(ids.device)
-            return self._answer(*backbone.aligned(ids, mask), arguments)
+            ids, mask = backbone.aligned(ids, mask)
+            return self._answer(ids, Asked(mask, lambda: backbone.texts_of(ids, mask)), arguments)
         prompts = [inputs] if isinstance(inputs, str) else list(inputs)
         if not prompts:
             return []
         ids, mask = backbone.pad(backbone.tokenize_prompts(prompts), side=backbone.padding_side)
         if backbone.task != "classification" and not arguments.keys() & LENGTHS:
             arguments = arguments | {"max_new_tokens": ANSWER_TOKENS}
-        output = self._answer(ids, mask, arguments)
+        output = self._answer(ids, Asked(mask, lambda: prompts), arguments)
         if backbone.task == "classification":
             answers = [backbone.labels[label] for label in output.argmax(-1).tolist()]
         else:
@@ -89,19 +90,20 @@ class RoutedBackbone:
         """See ``EditedModel.forced``."""
         if not prompts:
             return teacher_forced(self._backbone, [], [])
-        with self._routed(prompt_mask(self._backbone, prompts, "right")):
+        with self._routed(Asked(prompt_mask(self._backbone, prompts, "right"), lambda: prompts)):
             return teacher_forced(self._backbone, prompts, targets)
 
-    def _answer(self, ids: torch.Tensor, mask: torch.Tensor, arguments: dict[str, Any]) -> Any:
-        with self._routed(mask), torch.no_grad():
+    def _answer(self, ids: torch.Tensor, asked: Asked, arguments: dict[str, Any]) -> Any:
+        mask = asked.mask
+        with self._routed(asked), torch.no_grad():
             if self._backbone.task == "classification":
                 return self._backbone.model(input_ids=ids, attention_mask=mask, **arguments).logits
             arguments = self._backbone.generation_defaults | arguments
             return self._backbone.model.generate(input_ids=ids, attention_mask=mask, **arguments)
 
     @contextmanager
-    def _routed(self, mask: torch.Tensor) -> Iterator[None]:
-        """Routes the request in the middle of its first forward pass, between the key layer and the blocks."""
+    def _routed(self, asked: Asked) -> Iterator[None]:
+        """Routes the request before its blocks run: by a hidden state in the middle of its first forward pass."""
 
         def activate(keys: torch.Tensor) -> None:
             with self._lock:
@@ -109,8 +111,8 @@ class RoutedBackbone:
                 rows = [row for row, block in enumerate(chosen) if block is not None]
                 weights = self._blocks.gather([block for block in chosen if block is not None])
             if rows:
-                where = None if len(rows) == len(chosen) else torch.tensor(rows, device=mask.device)
+                where = None if len(rows) == len(chosen) else torch.tensor(rows, device=self._backbone.device)
                 self._lora.activate(weights, where, len(chosen), self._backbone.dtype)
 
-        with self._lora.request(), self._reader.reading(mask, activate):
+        with self._lora.request(), self._encoder.during(asked, activate):
             yield

@@ -97,6 +97,27 @@ def test_a_key_depends_on_its_prompt_alone(family: Family) -> None:
         assert_same_keys(found[0], alone)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_mean_key_is_the_mean_over_the_prompts_tokens_alone(family: Family) -> None:
+    backbone = tiny(family)
+    reader = KeyReader(backbone, layer_of(family, 1), "mean")
+    rows = backbone.tokenize_prompts(PROMPTS)
+    encoder = backbone.model.get_encoder() if backbone.task == "seq2seq" else backbone.model.base_model
+    with torch.no_grad():
+        alone = [encoder(input_ids=torch.tensor([row]), output_hidden_states=True).hidden_states[2] for row in rows]
+    expected = torch.cat([hidden.mean(1) for hidden in alone])
+    assert_same_keys(reader.of(PROMPTS), expected)
+    ids, mask = backbone.pad(rows, side=backbone.padding_side)
+    found: list[torch.Tensor] = []
+    length = {} if backbone.task == "classification" else {"max_new_tokens": 4, "pad_token_id": backbone.pad_token_id}
+    with reader.reading(mask, found.append), torch.no_grad():
+        if length:
+            backbone.model.generate(input_ids=ids, attention_mask=mask, num_beams=2, **length)
+        else:
+            backbone.model(input_ids=ids, attention_mask=mask)
+    assert_same_keys(found[0], expected)
+
+
 def test_no_prompts_have_no_keys() -> None:
     assert len(KeyReader(tiny("gpt2"), "transformer.h.1").keys([])) == 0
 
@@ -153,7 +174,7 @@ def test_a_reader_is_quiet_after_a_failure_and_gone_after_detach() -> None:
     with pytest.raises(RuntimeError, match="on purpose"), reader.reading(mask, fail):
         backbone.model(input_ids=ids, attention_mask=mask)
     backbone.model(input_ids=ids, attention_mask=mask)
-    reader.detach()
+    reader.close()
     assert not backbone.model.transformer.h[1]._forward_hooks
 
 

@@ -80,7 +80,7 @@ def test_the_key_of_a_padded_row_is_not_a_pads(family: Family) -> None:
     rows = model.backbone.tokenize_prompts([SHORT, LONG])
     states = hidden_states(model.backbone, model.recipe.key_layer, rows, "right")
     alone = hidden_states(model.backbone, model.recipe.key_layer, rows[:1], "right")[0, -1]
-    key = model._reader.keys(rows)[0]
+    key = model.encoder.of([SHORT, LONG])[0]
     assert relative(key, alone) <= COINCIDENT
     assert relative(states[0, -1], alone) > 0.01, "the pad's state must differ, or this test shows nothing"
 

@@ -142,8 +142,8 @@ def test_rule_1_a_key_depends_on_its_prompt_alone_in_training_and_in_every_batch
     ids = model.backbone.tokenize_prompts(prompts)
     assert len({len(row) for row in ids}) > 3, "prompts of one length would need no pads"
     expected = torch.stack([key_alone(plain(family), model.recipe.key_layer, row) for row in ids])
-    assert_same_keys(model._reader.keys(ids), expected)
-    assert_same_keys(model._reader.keys(ids[::-1]), expected.flip(0))
+    assert_same_keys(model.encoder.of(prompts), expected)
+    assert_same_keys(model.encoder.of(prompts[::-1]), expected.flip(0))
     stored = keys_table(model)
     assert_same_keys(torch.tensor([stored[edit.edit_id] for edit in edits]), expected[: len(edits)])
 

@@ -17,11 +17,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pipeline.bench.editors.encoding import Encoder, OwnStates, SentenceEncoder
+from pipeline.bench.editors.encoding import OwnStates
 from pipeline.bench.editors.weights import own_parameters, twin
 from pipeline.editing.backbone import Backbone
 from pipeline.editing.edit import Edit, normalise
 from pipeline.editing.radius import PROBES, measured_radius
+from pipeline.editing.sentences import Encoder, SentenceEncoder
 
 LOOK_EVERY = 20
 """Steps after which a held-out loss is looked at."""

@@ -24,7 +24,7 @@ from pipeline.editing.clusters import Clusters, Step
 from pipeline.editing.edit import Edit, Route
 from pipeline.editing.fold import Conflicts
 from pipeline.editing.index import Index, open_index
-from pipeline.editing.keys import KeyReader
+from pipeline.editing.keys import open_keys
 from pipeline.editing.model import EditedModel
 from pipeline.evaluation.figures import written
 from pipeline.settings import EditingSettings
@@ -79,7 +79,7 @@ class Figure3:
     """The radius and the index.
 
     Attributes:
-        key_layer: where keys were read.
+        key_layer: where keys were read: a layer, or the sentence encoder.
         in_force: the radius that the settings, the preset or the measurement give.
         edits, answers, holdouts, upstream: how many edits, distinct answers, holdouts and upstream prompts there were.
         radii: one entry a radius, ascending.
@@ -142,30 +142,23 @@ def measure(
         ValueError: a setting names a module that is not there, or a family without defaults.
     """
     with closing(EditedModel.from_backbone(backbone, settings=settings, index="memory")) as model:
-        key_layer, in_force = model.recipe.key_layer, model.clusters.radius
+        recipe, in_force = model.recipe, model.clusters.radius
     held = standing(edits)
     holdouts = [(i, text) for i in held for text in edits[i].rephrases]
     others = [prompt for prompt, _ in untouched(edits, upstream)]
-    reader = KeyReader(backbone, key_layer)
-
-    def read(texts: Sequence[str]) -> Tensor:
-        return reader.keys(backbone.tokenize_prompts(texts))
-
-    try:
+    with closing(open_keys(backbone, recipe, settings)) as encoder:
         stream = _Stream(
             edits,
-            keys=read([edit.prompt for edit in edits]),
+            keys=encoder.of([edit.prompt for edit in edits]),
             standing=held,
             asks_for=[i for i, _ in holdouts],
-            holdouts=read([text for _, text in holdouts]),
-            upstream=read(others),
+            holdouts=encoder.of([text for _, text in holdouts]),
+            upstream=encoder.of(others),
         )
-        wordings, explained = project(edits, read, seed)
-    finally:
-        reader.detach()
+        wordings, explained = project(edits, encoder.of, seed)
     tried = sorted(radii or (multiple * in_force for multiple in MULTIPLES))
     return Figure3(
-        key_layer,
+        settings.encoder or recipe.key_layer,
         in_force,
         edits=len(edits),
         answers=len({edit.label for edit in edits}),

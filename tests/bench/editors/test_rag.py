@@ -11,11 +11,12 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from pipeline.bench.editors.encoding import EncoderError, OwnStates, SentenceEncoder
+from pipeline.bench.editors.encoding import OwnStates
 from pipeline.bench.editors.protocol import Editor, Prior
 from pipeline.bench.editors.rag import Rag, RagSettings
 from pipeline.editing.edit import Edit
 from pipeline.editing.forced import teacher_forced
+from pipeline.editing.sentences import EncoderError, SentenceEncoder
 from pipeline.evaluation.generation import backbone_answers
 from tests.bench.editors.small import Build, taught
 

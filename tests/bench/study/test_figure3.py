@@ -106,7 +106,7 @@ def test_the_projection_is_that_of_the_covariance(backbone: Backbone) -> None:
     assert len(found.wordings) == 24
     reader = KeyReader(backbone, found.key_layer)
     keys = reader.keys(backbone.tokenize_prompts([wording.text for wording in found.wordings])).double().numpy()
-    reader.detach()
+    reader.close()
     spread, axes = np.linalg.eigh(np.cov(keys.T))
     assert found.explained == pytest.approx(spread[:-3:-1] / spread.sum(), rel=1e-4)
     expected = np.abs((keys - keys.mean(0)) @ axes[:, :-3:-1])

@@ -1,0 +1,122 @@
+"""Keys by a sentence encoder: the same model otherwise, tied to the encoder that it was made with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import BertConfig, BertModel
+
+from pipeline.editing.backbone import Backbone
+from pipeline.editing.edit import Edit
+from pipeline.editing.encoders import Asked, SentenceKeys
+from pipeline.editing.folder import CheckpointError
+from pipeline.editing.loading import from_objects
+from pipeline.editing.model import EditedModel
+from pipeline.editing.sentences import MINILM, EncoderError, SentenceEncoder
+from pipeline.settings import EditingSettings
+from tests.editing.tiny import LABELS, Family, task_of, tiny_backbone
+
+PROMPTS = ["Who wrote the first novel?", "When did the museum move?", "My favourite colour has always been"]
+CPU = torch.device("cpu")
+
+
+def encoder(folder: Path, seed: int = 0) -> Path:
+    """A random BERT of width 16 on disk, with a tokenizer."""
+    _, tokenizer = tiny_backbone("bert")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        config = BertConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=32,
+            max_position_embeddings=128,
+        )
+        BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return encoder(tmp_path_factory.mktemp("encoder"))
+
+
+def tiny(family: Family) -> Backbone:
+    return from_objects(*tiny_backbone(family), task_of(family), f"tiny-{family}")
+
+
+def edited(family: Family, **settings: Any) -> EditedModel:
+    return EditedModel.from_backbone(tiny(family), settings=EditingSettings(iterations=80, **settings), index="memory")
+
+
+def edits_of(family: Family) -> list[Edit]:
+    targets = LABELS[:3] if task_of(family) == "classification" else ("Ada", "1847", "green")
+    return [Edit(prompt, target) for prompt, target in zip(PROMPTS, targets, strict=True)]
+
+
+def test_keys_are_the_encoders_and_come_before_the_first_pass(folder: Path) -> None:
+    keys, expected = SentenceKeys(str(folder), CPU), SentenceEncoder(folder, CPU).embed(PROMPTS)
+    assert torch.equal(keys.of(PROMPTS), expected)
+    found: list[torch.Tensor] = []
+    with keys.during(Asked(torch.ones(3, 1), lambda: PROMPTS), found.append):
+        assert torch.equal(found[0], expected)
+    assert len(keys.of([])) == 0
+
+
+@pytest.mark.parametrize("family", ["bert", "t5", "gpt2"])
+def test_a_model_is_edited_and_answers_by_its_encoders_keys(family: Family, folder: Path) -> None:
+    model, edits = edited(family, encoder=str(folder)), edits_of(family)
+    assert all(outcome.learned for outcome in model.edit(edits))
+    assert model.clusters.width == 16
+    assert model.generate(PROMPTS) == [edit.target for edit in edits]
+    assert [route.edit_id for route in model.route(PROMPTS)] == [edit.edit_id for edit in edits]
+    forced = model.forced(PROMPTS, [edit.target for edit in edits])
+    assert forced.said == forced.wanted
+    if family == "bert":
+        return
+    ids, mask = model.backbone.pad(model.backbone.tokenize_prompts(PROMPTS), side=model.backbone.padding_side)
+    sequences = model.generate(ids, mask, max_new_tokens=8)  # the prompts are read out of the tokens
+    first = ids.shape[1] if family == "gpt2" else 0
+    answers = [model.backbone.decode_answer(row) for row in sequences[:, first:].tolist()]
+    assert answers == [edit.target for edit in edits]
+
+
+def test_a_version_is_tied_to_its_encoder_wherever_that_lies(folder: Path, tmp_path: Path) -> None:
+    lying = encoder(tmp_path / "encoder")
+    model, edits = edited("gpt2", encoder=str(lying)), edits_of("gpt2")
+    model.edit(edits)
+    digest = model.save(tmp_path / "version")
+    loaded = EditedModel.load(tmp_path / "version", backbone=tiny("gpt2"), index="memory")
+    assert loaded.generate(PROMPTS) == [edit.target for edit in edits]
+    assert loaded.save(tmp_path / "again") == digest
+    encoder(lying, seed=1)  # another one in its place
+    with pytest.raises(CheckpointError, match="bring the encoder that it was made with"):
+        EditedModel.load(tmp_path / "version", backbone=tiny("gpt2"), index="memory")
+
+
+def test_encoders_are_told_apart_by_weights_and_tokenizer(folder: Path, tmp_path: Path) -> None:
+    digest = SentenceEncoder(folder, CPU).digest
+    assert SentenceEncoder(encoder(tmp_path / "same"), CPU).digest == digest
+    assert SentenceEncoder(encoder(tmp_path / "other", seed=1), CPU).digest != digest
+    _, tokenizer = tiny_backbone("bert")
+    tokenizer.add_tokens(["zebra"])
+    tokenizer.save_pretrained(encoder(tmp_path / "tokenizer"))
+    assert SentenceEncoder(tmp_path / "tokenizer", CPU).digest != digest
+
+
+def test_minilm_goes_by_its_name(minilm: Path) -> None:
+    named, lying = SentenceEncoder(MINILM, CPU), SentenceEncoder(minilm, CPU)
+    assert named.reference == MINILM
+    assert named.digest == lying.digest
+    hamlet, author, war = named.embed(["Who wrote Hamlet?", "Who is the author of Hamlet?", "When did the war end?"])
+    assert hamlet @ author > 0.8 > 0.3 > hamlet @ war
+
+
+def test_an_encoder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(EncoderError, match="No sentence encoder at"):
+        edited("gpt2", encoder=str(tmp_path))
