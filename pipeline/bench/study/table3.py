@@ -12,9 +12,10 @@ from rich.console import RenderableType
 
 from pipeline.bench.editors.protocol import Editor
 from pipeline.bench.report import new_table, with_notes
-from pipeline.bench.study.contest import kept, learn, timed
+from pipeline.bench.study.contest import Result, kept, learn, timed
 from pipeline.bench.study.material import Study
 from pipeline.bench.study.published import TABLE3
+from pipeline.bench.study.tasks import TaskName
 from pipeline.telling import Teller
 
 PATIENCE = 60.0
@@ -31,9 +32,9 @@ class Speed:
         rounds: that it was run; 1 for what Table 2 has measured.
         seconds: median over them, without what it prepares before the first edit.
         prepare_seconds: that.
-        edits_per_minute: by ``seconds``.
+        edits_per_minute: by ``seconds``; None for who has nothing to learn and only takes edits down.
         size: see ``Editor.size``.
-        of_melo: how many times MELO's seconds it takes; None where MELO is not there.
+        of_melo: how many times MELO's seconds it takes; None where MELO is not there, or nothing is learned.
     """
 
     name: str
@@ -41,7 +42,7 @@ class Speed:
     rounds: int = 0
     seconds: float = 0.0
     prepare_seconds: float = 0.0
-    edits_per_minute: float = 0.0
+    edits_per_minute: float | None = None
     size: int = 0
     of_melo: float | None = None
 
@@ -75,49 +76,48 @@ def measure(
                 prepared[name] = timed(study.backbone.device, editor.prepare)
                 seconds[name].append(learn(study, editor, name, teller))
                 sizes[name] = editor.size()
-    medians = {name: statistics.median(some) for name, some in seconds.items() if some}
-    melo = medians.get("melo")
     return [
-        Speed(name, out[name])
-        if name in out
-        else Speed(
-            name,
-            None,
-            len(seconds[name]),
-            medians[name],
-            prepared[name],
-            60 * len(study.edits) / medians[name],
-            sizes[name],
-            medians[name] / melo if melo else None,
-        )
+        Speed(name, out[name]) if name in out else _speed(study, name, seconds, prepared[name], sizes[name])
         for name in editors
     ]
 
 
-def table3(edits: int, speeds: Sequence[Speed]) -> RenderableType:
-    """Speed and size, the paper's own beside them."""
-    heads = ["", "edits/min", "of melo's time", "rounds", "prepared s", "M numbers kept"]
-    heads += [f"paper's {name}\n{column}" for name in TABLE3 for column in ("edits/min", "M parameters")]
+def _speed(study: Study, name: str, seconds: Mapping[str, Sequence[float]], prepared: float, size: int) -> Speed:
+    took = statistics.median(seconds[name])
+    rate = Result(name, None, len(study.edits), edit_seconds=took).edits_per_minute
+    melo = statistics.median(seconds["melo"]) if seconds.get("melo") and rate is not None else None
+    return Speed(name, None, len(seconds[name]), took, prepared, rate, size, took / melo if melo else None)
+
+
+def table3(task: TaskName, edits: int, speeds: Sequence[Speed]) -> RenderableType:
+    """Speed and size; on the paper's own task its figures beside them."""
+    published = TABLE3 if task == "zsre" else {}
+    heads = ["", "edits/min", "of melo's", "rounds", "prepared", "M kept"]
+    heads += [f"{name}:\n{column}" for name in published for column in ("edits/min", "M")]
     table = new_table(f"Table 3: learning {edits:,} edits", heads)
     for speed in speeds:
         if speed.ruled_out is not None:
             table.add_row(speed.name, "-")
             continue
-        published = [TABLE3[name].get(speed.name, {}).get(c) for name in TABLE3 for c in ("edits/min", "M parameters")]
+        theirs = [
+            published[name].get(speed.name, {}).get(c) for name in published for c in ("edits/min", "M parameters")
+        ]
         table.add_row(
             speed.name,
-            f"{speed.edits_per_minute:,.0f}",
-            "" if speed.of_melo is None else f"{speed.of_melo:,.1f}x",
+            "-" if speed.edits_per_minute is None else f"{speed.edits_per_minute:,.0f}",
+            "" if speed.of_melo is None else f"{speed.of_melo:,.2f}x",
             str(speed.rounds),
-            f"{speed.prepare_seconds:,.1f}",
+            f"{speed.prepare_seconds:,.1f} s",
             f"{speed.size / 1e6:,.3f}",
-            *("" if figure is None else f"{figure:g}" for figure in published),
+            *("" if figure is None else f"{figure:g}" for figure in theirs),
             style="bold" if speed.name == "melo" else None,
         )
+    paper = "t5-small (60M) and t5-large (770M): the paper's, 1,000 edits on an RTX 3090."
     return with_notes(
         table,
-        "Editors take turns in one process; medians; slow ones once, or as they ran for Table 2. Prepared: what "
-        "is learned before the first edit, not counted. Kept: weights added or changed, keys, values, other models, a "
-        "text at a number a token. The paper's: T5-small (60M) and T5-large (770M) on an RTX 3090, 1,000 edits.",
+        "Of melo's: times MELO's seconds. Editors take turns in one process; medians; slow ones once, or as they ran "
+        "for Table 2. Prepared: what is learned before the first edit, not counted. M kept: million weights added or "
+        "changed, keys, values, other models, a text at a number a token.",
+        *([paper] if published else []),
         *(f"{speed.name}: -, {speed.ruled_out}" for speed in speeds if speed.ruled_out is not None),
     )

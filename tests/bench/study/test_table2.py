@@ -61,7 +61,10 @@ def test_speeds() -> None:
         Speed("rome", "causal only"),
         Speed("grace", None, 1, 100.0, 0.0, 600.0, 500_000, 10.0),
         Speed("melo", None, 3, 10.0, 0.0, 6000.0, 100_000, 1.0),
+        Speed("rag", None, 3, 0.0, 0.0, None, 10_000),
     ]
-    text = shown(table3(1000, speeds))
-    assert line(text, "grace") == ["grace", "600", "10.0x", "1", "0.0", "0.500", "47.55", "0.51", "7.422", "1.02"]
+    text = shown(table3("zsre", 1000, speeds))
+    assert line(text, "grace") == ["grace", "600", "10.00x", "1", "0.0", "s", "0.500", "47.55", "0.51", "7.422", "1.02"]
+    assert line(text, "rag") == ["rag", "-", "3", "0.0", "s", "0.010"]
+    assert line(shown(table3("scotus", 1000, speeds)), "grace")[-1] == "0.500"
     assert "rome: -, causal only" in text
