@@ -33,6 +33,8 @@ class EditingSettings(BaseModel):
     block_modules: tuple[str, ...] | None = Field(None, description="linear modules that carry blocks")
     partial_rank: int | None = Field(None, gt=0, description="rank p of one block in every module")
     radius: float | None = Field(None, gt=0, description="initial radius R0 of a cluster, in units of the key")
+    subjects: bool = Field(False, description="an edit with a subject applies only to prompts that name it")
+    subject_radius: float | None = Field(None, gt=0, description="R0 of edits with a subject")
     iterations: int | None = Field(None, gt=0, description="optimiser steps before a block's first retry")
     learning_rate: float | None = Field(None, gt=0, description="Adam's rate at the start")
     halve_every: int | None = Field(None, gt=0, description="steps after which the rate is halved, again and again")

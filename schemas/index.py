@@ -1,7 +1,7 @@
 """The index at rest: one table of clusters and one of keys.
 
 The two tables are the whole state of the fold (``pipeline.editing.clusters``). The clusters table carries one
-JSON document in its schema metadata under ``melo.fold`` with what is not a row: format, width, radius,
+JSON document in its schema metadata under ``melo.fold`` with what is not a row: format, width, both radii,
 conflicts, the next cluster id, the next position, and the ids of edits that no longer have a key.
 """
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from schemas.columns import column
 
-FORMAT = 1
+FORMAT = 2
 """Version of both tables. Raised when a column changes its meaning."""
 
 STATE = b"melo.fold"
@@ -28,6 +28,7 @@ def clusters(width: int) -> pa.Schema:
         [
             column("cluster", pa.int64(), "id of the cluster; ids grow and are never used twice"),
             column("label", pa.string(), "normalised target that all edits of the cluster share"),
+            column("subject", pa.string(), "what a prompt must name for the cluster to apply; empty: nothing"),
             column("centre", _vector(width), "where a query's distance is measured from, in units of the key"),
             column("radius", pa.float32(), "scope around the centre, Euclidean, in units of the key"),
         ]

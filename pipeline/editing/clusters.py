@@ -40,23 +40,36 @@ class Clusters:
         width: d, the width of a key.
         radius: R0, the initial radius, in units of the key.
         conflicts: ``keep`` puts keys that lose their place back, ``paper`` drops them.
+        subject_radius: R0 of edits with a subject; None: the same.
 
     Raises:
-        EditError: width or radius is not positive.
+        EditError: width or a radius is not positive.
     """
 
-    def __init__(self, width: int, radius: float, conflicts: Conflicts = "keep") -> None:
-        if width < 1 or not 0 < radius <= LARGEST:
-            raise EditError(f"width {width} and radius {radius} came, expected both positive and finite")
+    def __init__(
+        self, width: int, radius: float, conflicts: Conflicts = "keep", subject_radius: float | None = None
+    ) -> None:
+        subject_radius = radius if subject_radius is None else subject_radius
+        for each in (radius, subject_radius):
+            if width < 1 or not 0 < each <= LARGEST:
+                raise EditError(f"width {width} and radius {each} came, expected both positive and finite")
         if conflicts not in ("keep", "paper"):
             raise EditError(f"conflicts {conflicts!r} came, expected 'keep' or 'paper'")
         self.width = width
         self.radius = radius
+        self.subject_radius = subject_radius
         self.conflicts = conflicts
         self._rows = Rows(width)
 
     @torch.no_grad()
-    def fold(self, edit_ids: Sequence[str], labels: Sequence[str], keys: Tensor, blocks: Sequence[int]) -> list[Step]:
+    def fold(
+        self,
+        edit_ids: Sequence[str],
+        labels: Sequence[str],
+        keys: Tensor,
+        blocks: Sequence[int],
+        subjects: Sequence[str] | None = None,
+    ) -> list[Step]:
         """Takes edits in, one after the other; each sees those before it.
 
         An edit that is here already keeps its key and takes the new block, and a withdrawn one is answered
@@ -67,6 +80,7 @@ class Clusters:
             labels: n normalised targets (``Edit.label``).
             keys: [n, d] float32.
             blocks: n block ids, 0 or more.
+            subjects: n texts: what a prompt must name for an edit to apply; empty, or None for all: nothing.
 
         Returns:
             n steps, in order.
@@ -74,12 +88,13 @@ class Clusters:
         Raises:
             EditError: the arguments don't agree, or a key is not finite; nothing has changed then.
         """
-        self._check(edit_ids, labels, keys, blocks)
+        subjects = [""] * len(edit_ids) if subjects is None else subjects
+        self._check(edit_ids, labels, keys, blocks, subjects)
         keys = keys.detach().cpu()
         steps = []
         for start in range(0, len(edit_ids), EDITS_AT_ONCE):
             span = slice(start, start + EDITS_AT_ONCE)
-            fold = Fold(self._rows, self.radius, self.conflicts, keys[span])
+            fold = self._fold(keys[span], subjects[span])
             for i, edit in enumerate(zip(edit_ids[span], labels[span], blocks[span], strict=True)):
                 steps.append(fold.step(i, *edit))
         return steps
@@ -117,6 +132,11 @@ class Clusters:
             raise UnknownEditError(f"edit {edit_id!r} has no key; it was never folded in, superseded or dropped")
         return self._rows.vector(self._rows.keys[edit_id]).clone()
 
+    @property
+    def subjects(self) -> set[str]:
+        """Those that clusters have: a prompt must name one for them to apply."""
+        return {cluster.subject for cluster in self._rows.clusters.values()} - {""}
+
     def strays(self, edit_ids: Sequence[str]) -> list[str]:
         """Those edits whose own prompt is not routed to their key: it is gone, or another centre is nearer.
 
@@ -124,7 +144,7 @@ class Clusters:
         """
         held = [self._rows.keys[edit_id] for edit_id in edit_ids if edit_id in self._rows.keys]
         vectors = self._rows.vectors[[key.row for key in held]]
-        fold = Fold(self._rows, self.radius, self.conflicts, vectors)
+        fold = self._fold(vectors, [key.cluster.subject for key in held])
         home = {key.edit_id for i, key in enumerate(held) if not fold.stranded(i, key)}
         return [edit_id for edit_id in edit_ids if edit_id not in home]
 
@@ -138,7 +158,7 @@ class Clusters:
 
     def tables(self) -> tuple[pa.Table, pa.Table]:
         """The clusters table and the keys table of ``schemas.index``; ``from_tables`` continues from them."""
-        return tables.save(self._rows, self.radius, self.conflicts)
+        return tables.save(self._rows, self.radius, self.conflicts, self.subject_radius)
 
     @classmethod
     def from_tables(cls, clusters: pa.Table, keys: pa.Table) -> Clusters:
@@ -147,20 +167,31 @@ class Clusters:
         Raises:
             EditError: see ``tables.load``.
         """
-        rows, radius, conflicts = tables.load(clusters, keys)
-        loaded = cls(rows.width, radius, conflicts)
+        rows, radius, conflicts, subject_radius = tables.load(clusters, keys)
+        loaded = cls(rows.width, radius, conflicts, subject_radius)
         loaded._rows = rows
         return loaded
 
-    def _check(self, edit_ids: Sequence[str], labels: Sequence[str], keys: Tensor, blocks: Sequence[int]) -> None:
+    def _fold(self, keys: Tensor, subjects: Sequence[str]) -> Fold:
+        return Fold(self._rows, self.radius, self.subject_radius, self.conflicts, keys, subjects)
+
+    def _check(
+        self,
+        edit_ids: Sequence[str],
+        labels: Sequence[str],
+        keys: Tensor,
+        blocks: Sequence[int],
+        subjects: Sequence[str],
+    ) -> None:
         n = len(edit_ids)
         if tuple(keys.shape) != (n, self.width) or keys.dtype != torch.float32:
             raise EditError(
                 f"keys {list(keys.shape)} of {keys.dtype} came for {n} edits, expected [{n}, {self.width}] of "
                 "torch.float32: one key an edit, from the layer that this index was made for"
             )
-        if len(labels) != n or len(blocks) != n:
-            raise EditError(f"{n} edits, {len(labels)} labels and {len(blocks)} blocks came, expected as many of each")
+        if not n == len(labels) == len(blocks) == len(subjects):
+            found = f"{n} edits, {len(labels)} labels, {len(blocks)} blocks and {len(subjects)} subjects"
+            raise EditError(f"{found} came, expected as many of each")
         if len(set(edit_ids)) < n:
             twice = next(edit_id for edit_id in edit_ids if list(edit_ids).count(edit_id) > 1)
             raise EditError(f"edit {twice!r} came twice in one call, expected distinct ids; drop the duplicates first")

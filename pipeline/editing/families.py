@@ -34,6 +34,7 @@ class Recipe:
         block_modules: linear modules that carry blocks.
         partial_rank: rank p of one block in every module.
         radius: initial radius R0 of a cluster, in units of the key; None: to be measured from the backbone.
+        subject_radius: the same of a cluster with a subject.
         iterations: optimiser steps before a block's first retry.
         learning_rate: Adam's rate at the start.
         halve_every: steps after which the rate is halved, again and again.
@@ -48,6 +49,7 @@ class Recipe:
     block_modules: tuple[str, ...]
     partial_rank: int = 4
     radius: float | None = None
+    subject_radius: float | None = None
     iterations: int = 30
     learning_rate: float = 0.07
     halve_every: int = 20

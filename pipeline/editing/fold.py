@@ -10,6 +10,9 @@ For a new key k of label y, with C the nearest cluster by its centre, d its dist
 - Replace, when a key of another label lies where k lies: that key goes, its edit is superseded, and k gets a
   new cluster of R0, or less where something of another label is in the way.
 
+Edits with a subject are folded among those of the same subject alone: prompts that don't name it never reach them,
+so edits about others are no conflict. Only Replace looks everywhere: a prompt has one answer.
+
 ``paper`` drops the keys that a shrunk radius leaves outside. ``keep`` sees to it that after every edit each key
 routes to itself: its nearest centre is its own cluster's, and it lies within that radius. A key for which that
 fails is *stranded*: a conflict shrank its cluster, or a new or moved centre came nearer than its own. In order
@@ -25,6 +28,7 @@ Shape letter: d key width.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Literal
@@ -69,16 +73,28 @@ class Fold:
     Args:
         rows: the clusters and keys so far; changed in place.
         radius: R0.
+        subject_radius: R0 of edits with a subject.
         conflicts: ``keep`` or ``paper``.
         keys: [b, d] float32, the batch's keys.
+        subjects: of the batch's edits, b texts; empty for those that any prompt may reach.
     """
 
-    def __init__(self, rows: Rows, radius: float, conflicts: Conflicts, keys: Tensor) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        radius: float,
+        subject_radius: float,
+        conflicts: Conflicts,
+        keys: Tensor,
+        subjects: Sequence[str],
+    ) -> None:
         self._rows = rows
-        self._radius = radius
+        self._radii = radius, subject_radius
         self._keep = conflicts == "keep"
         self._keys = keys
-        self._nearby = Nearby(rows, keys)
+        self._subjects = subjects
+        self._subject = ""
+        self._nearby = Nearby(rows, keys, subjects)
         self._suspects: list[tuple[int, str]] = []  # heap of (position, edit id): keys that may be stranded
         self._evicted: list[str] = []
 
@@ -86,11 +102,13 @@ class Fold:
         """Takes in the edit with the batch's key i; i ascends from call to call."""
         rows, vector = self._rows, self._keys[i]
         self._nearby.turn(i)
+        self._subject = self._subjects[i]
         self._evicted = []
         superseded = self._superseded(label, vector)
         known = rows.keys.get(edit_id)
         # Another spelling of a known prompt moves its key; a withdrawn key whose place was taken comes anew.
-        if known is not None and (superseded or not coincident(rows, vector, [known])):
+        moved = known is not None and known.cluster.subject != self._subject
+        if known is not None and (superseded or moved or not coincident(rows, vector, [known])):
             rows.remove(known)
             known = None
 
@@ -121,18 +139,25 @@ class Fold:
     def stranded(self, i: int, key: Key) -> bool:
         """Whether the batch's key i, which is in a cluster, does not route to itself; i ascends."""
         self._nearby.turn(i)
+        self._subject = self._subjects[i]
         return self._stranded(key)
+
+    @property
+    def _radius(self) -> float:
+        """R0 of the edit at hand."""
+        return self._radii[bool(self._subject)]
 
     def _superseded(self, label: str, vector: Tensor) -> list[Key]:
         """Live keys of other labels where this one lies, in order of arrival."""
         limit = self._rows.reach + _slack(vector)
-        others = [cluster for cluster in self._nearby.within(vector, limit) if cluster.label != label]
+        near = self._nearby.within(vector, limit, everywhere=True)
+        others = [cluster for cluster in near if cluster.label != label]
         found = coincident(self._rows, vector, [key for cluster in others for key in cluster.live])
         return sorted(found, key=lambda key: key.position)
 
     def _replace(self, label: str, vector: Tensor, superseded: list[Key]) -> Cluster:
         """Takes the superseded keys out and makes room where they lay."""
-        homes = {key.cluster.id: key.cluster for key in superseded}
+        homes = {key.cluster.id: key.cluster for key in superseded if key.cluster.subject == self._subject}
         for key in superseded:
             self._rows.remove(key)
         if self._keep:
@@ -166,7 +191,7 @@ class Fold:
             if room - radius < other.radius:
                 self._rows.resize(other, room - radius)
                 self._trim(other)
-        cluster = self._rows.found(label, vector, radius)
+        cluster = self._rows.found(label, self._subject, vector, radius)
         self._disturb(cluster)
         return cluster
 

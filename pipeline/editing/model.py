@@ -13,6 +13,7 @@ import pyarrow as pa
 import torch
 
 from pipeline.editing import checkpoint
+from pipeline.editing.about import subjects_of
 from pipeline.editing.backbone import Backbone
 from pipeline.editing.blocks import Blocks, DynamicLora
 from pipeline.editing.check import check_edits
@@ -25,7 +26,7 @@ from pipeline.editing.forced import Forced
 from pipeline.editing.index import Delta, Place, open_index
 from pipeline.editing.keys import open_keys
 from pipeline.editing.loading import load_backbone
-from pipeline.editing.radius import PROBES, measured_radius
+from pipeline.editing.radius import PROBES, SUBJECT_SHARE, measured_radius
 from pipeline.editing.records import Record, Records
 from pipeline.editing.restoring import restored
 from pipeline.editing.routed import RoutedBackbone
@@ -67,10 +68,11 @@ class EditedModel:
             self.encoder = open_keys(backbone, recipe, settings)
             opened.callback(self.encoder.close)
             probes = self.encoder.of(PROBES)
-            radius = measured_radius(probes) if recipe.radius is None else recipe.radius
-            self.recipe = replace(recipe, radius=radius)
+            radius = recipe.radius or measured_radius(probes)
+            wide = recipe.subject_radius or measured_radius(probes, SUBJECT_SHARE)
+            self.recipe = replace(recipe, radius=radius, subject_radius=wide)
             self.blocks = Blocks(self._lora.widths, recipe.partial_rank, backbone.device)
-            self.clusters = Clusters(probes.shape[1], radius, settings.conflicts)
+            self.clusters = Clusters(probes.shape[1], radius, settings.conflicts, wide)
             self._pending: list[Delta] = []
             self._lock = threading.RLock()  # of the index and of the blocks that it leads to
             where = index or Settings().qdrant_url
@@ -352,6 +354,7 @@ class EditedModel:
             [edits[i].label for i in learned],
             keys[learned],
             [taught.progress[edits[i].edit_id].block for i in learned],
+            subjects_of([edits[i] for i in learned]) if self.settings.subjects else None,
         )
         folded = {step.edit_id: step for step in steps}
         for edit in edits:
@@ -386,6 +389,7 @@ class EditedModel:
                 alive = self.records.blocks()
                 self.blocks.drop([block for block in self.blocks.ids if block not in alive])
                 self._pending.append(delta)
+                self._routed.know(self.clusters.subjects)
             while self._pending:
                 self._index.apply(self._pending[0])
                 self._pending.pop(0)

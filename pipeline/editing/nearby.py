@@ -5,10 +5,14 @@ first gets, by one matrix product, a lower bound on its distance to every centre
 one exact distance more and changes nothing, so the product may round as it likes. For another point the
 triangle inequality moves the bounds there: |p - c| >= |k - c| - |k - p|.
 
+A key looks at the centres of its own subject; those of others are infinitely far from it.
+
 Shape letters: b keys of the batch, s slots of clusters, d key width.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -29,10 +33,12 @@ class Nearby:
     Args:
         rows: the clusters.
         keys: [b, d] float32.
+        subjects: of the keys, b texts; empty for those that any prompt may reach.
     """
 
-    def __init__(self, rows: Rows, keys: Tensor) -> None:
+    def __init__(self, rows: Rows, keys: Tensor, subjects: Sequence[str]) -> None:
         self._rows = rows
+        self._scopes = [rows.scope(subject) for subject in subjects]
         self._keys = wide = keys.double()
         self._turn = 0
         self._squares = wide.square().sum(1, keepdim=True)  # [b, 1]
@@ -45,14 +51,16 @@ class Nearby:
         """From here on the points asked for lie around key i; keys before it are done with."""
         self._turn = i
 
-    def bounds(self, point: Tensor) -> Tensor:
-        """Lower bounds [s] float32 on the distance of a point [d] to every centre; inf in a free slot."""
+    def bounds(self, point: Tensor, everywhere: bool = False) -> Tensor:
+        """Lower bounds [s] float32 on the distance of a point [d] to every centre; inf in a free slot.
+
+        Inf also where the subject is another one, unless ``everywhere``.
+        """
         i = self._turn
         self._refresh()
         shift = distances(self._keys[i, None], point[None]).item()
-        if shift == 0:
-            return self._low[i]
-        return (self._low[i] * (1 - SLACK) - shift * (1 + SLACK)).clamp_(min=0)
+        low = self._low[i] if shift == 0 else (self._low[i] * (1 - SLACK) - shift * (1 + SLACK)).clamp_(min=0)
+        return low if everywhere else low.masked_fill(self._rows.scopes != self._scopes[i], torch.inf)
 
     def nearest(self, point: Tensor, unlike: str | None = None) -> tuple[Cluster, float] | None:
         """The nearest cluster (of another label than ``unlike``) and its distance; None where there is none.
@@ -73,9 +81,9 @@ class Nearby:
             zip(self._rows.at(slots[tied].tolist()), exact[tied].tolist(), strict=True), key=lambda found: found[0].id
         )
 
-    def within(self, point: Tensor, limit: Tensor | float) -> list[Cluster]:
+    def within(self, point: Tensor, limit: Tensor | float, everywhere: bool = False) -> list[Cluster]:
         """Every cluster whose centre is within ``limit`` (a number, or one for each slot), and some beyond."""
-        return self._rows.at((self.bounds(point) <= limit).nonzero()[:, 0].tolist())
+        return self._rows.at((self.bounds(point, everywhere) <= limit).nonzero()[:, 0].tolist())
 
     def _refresh(self) -> None:
         """Brings the columns of changed centres up to date."""

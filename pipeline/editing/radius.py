@@ -11,6 +11,11 @@ import torch
 SHARE = 0.25
 """The radius as a share of the yardstick."""
 
+SUBJECT_SHARE = 1.0
+"""The same for edits with a subject. A prompt that names it is about the edit already, so it only has to be nearer
+than prompts that have nothing in common: with MiniLM keys .974 of 500 zsRE rephrases and .98 of 1,000 of CounterFact's
+are, against 0 and .01 of questions of the same form about another subject."""
+
 PROBES = (
     "Who wrote the first novel in the series?",
     "What is the capital of the northern province?",
@@ -47,12 +52,13 @@ PROBES = (
 )
 
 
-def measured_radius(keys: torch.Tensor) -> float:
-    """``SHARE`` of the median distance of a probe's key to the nearest other one.
+def measured_radius(keys: torch.Tensor, share: float = SHARE) -> float:
+    """``share`` of the median distance of a probe's key to the nearest other one.
 
     Args:
         keys: [n, d] float32, keys of ``PROBES``.
+        share: of the yardstick.
     """
     distances = torch.cdist(keys.double(), keys.double())
     distances.fill_diagonal_(float("inf"))
-    return SHARE * distances.amin(1).median().item()
+    return share * distances.amin(1).median().item()

@@ -55,11 +55,11 @@ def restored(
         raise CheckpointError(f"{folder} does not hold together: {error}") from error
     with ExitStack() as opened:
         model = opened.enter_context(closing(kind(backbone, recipe, settings, index)))
-        found = (clusters.width, clusters.radius, clusters.conflicts)
-        expected = (model.clusters.width, recipe.radius, settings.conflicts)
+        found = (clusters.width, clusters.radius, clusters.subject_radius, clusters.conflicts)
+        expected = (model.clusters.width, recipe.radius, recipe.subject_radius, settings.conflicts)
         if found != expected or manifest.key_width != clusters.width:
             raise CheckpointError(
-                f"{folder} has clusters of width, radius and conflicts {found} and a manifest of width "
+                f"{folder} has clusters of width, radii and conflicts {found} and a manifest of width "
                 f"{manifest.key_width}, expected {expected}: the files are not of one version"
             )
         made_by = model.encoder.entry

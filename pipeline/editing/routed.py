@@ -5,7 +5,7 @@ Shape letters: b prompts, s tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -17,6 +17,7 @@ from pipeline.editing.edit import Route
 from pipeline.editing.encoders import Asked, KeyEncoder
 from pipeline.editing.forced import Forced, prompt_mask, teacher_forced
 from pipeline.editing.index import Index
+from pipeline.editing.subjects import SubjectGate
 
 ANSWER_TOKENS = 64
 """New tokens at most where strings come in and nobody said how many."""
@@ -52,6 +53,11 @@ class RoutedBackbone:
         self._blocks = blocks
         self._index = index
         self._lock = lock
+        self._gate = SubjectGate[str]()
+
+    def know(self, subjects: set[str]) -> None:
+        """Takes in what edits are about: a prompt that names none of these is led to no edit that has a subject."""
+        self._gate.keep(subjects)
 
     def route(self, prompts: Sequence[str]) -> list[Route]:
         """See ``EditedModel.route``."""
@@ -59,7 +65,7 @@ class RoutedBackbone:
             return []
         keys = self._encoder.of(list(prompts))
         with self._lock:
-            return self._index.route(keys, outside=True)
+            return self._index.route(keys, True, self._named(lambda: prompts))
 
     def generate(
         self, inputs: Sequence[str] | str | torch.Tensor, attention_mask: torch.Tensor | None, arguments: dict[str, Any]
@@ -93,6 +99,10 @@ class RoutedBackbone:
         with self._routed(Asked(prompt_mask(self._backbone, prompts, "right"), lambda: prompts)):
             return teacher_forced(self._backbone, prompts, targets)
 
+    def _named(self, texts: Callable[[], Sequence[str]]) -> list[list[str]] | None:
+        """The subjects that each prompt names; None where no edit has one, and no text is looked at."""
+        return self._gate.named(texts()) if len(self._gate) else None
+
     def _answer(self, ids: torch.Tensor, asked: Asked, arguments: dict[str, Any]) -> Any:
         mask = asked.mask
         with self._routed(asked), torch.no_grad():
@@ -107,7 +117,8 @@ class RoutedBackbone:
 
         def activate(keys: torch.Tensor) -> None:
             with self._lock:
-                chosen = [route.block for route in self._index.route(keys.cpu())]
+                routes = self._index.route(keys.cpu(), subjects=self._named(asked.texts))
+                chosen = [route.block for route in routes]
                 rows = [row for row, block in enumerate(chosen) if block is not None]
                 weights = self._blocks.gather([block for block in chosen if block is not None])
             if rows:

@@ -50,12 +50,16 @@ class Key:
 
 @dataclass(slots=True, eq=False)
 class Cluster:
-    """Keys of one label in order of arrival, and a ball around the centre ``Rows.centres[slot]``."""
+    """Keys of one label in order of arrival, and a ball around the centre ``Rows.centres[slot]``.
+
+    Where it has a subject, it is there for prompts that name that, and only clusters of that subject contend with it.
+    """
 
     id: int
     label: str
     slot: int
     radius: float
+    subject: str = ""
     members: list[Key] = field(default_factory=list)
 
     @property
@@ -82,6 +86,7 @@ class Rows:
         centres: [s, d] float32; the slot of a removed cluster is used again.
         reach: [s] float64, no live key of the cluster lies further from its centre (0 in a free slot).
         codes: [s] int64, a number for each label, ``FREE`` in a free slot.
+        scopes: [s] int64, a number for each subject.
         vectors: the keys, [rows, d] float32.
         clusters: by cluster id.
         keys: by edit id.
@@ -94,6 +99,7 @@ class Rows:
         self.centres = torch.zeros(0, width)
         self.reach = torch.zeros(0, dtype=torch.float64)
         self.codes = torch.zeros(0, dtype=torch.int64)
+        self.scopes = torch.zeros(0, dtype=torch.int64)
         self.vectors = torch.zeros(0, width)
         self.clusters: dict[int, Cluster] = {}
         self.keys: dict[str, Key] = {}
@@ -103,6 +109,7 @@ class Rows:
         self.next_position = 0
         self._at: dict[int, Cluster] = {}
         self._labels: dict[str, int] = {}
+        self._subjects: dict[str, int] = {}
         self._free_slots: list[int] = []
         self._free_rows: list[int] = []
         self._changed_clusters: set[int] = set()
@@ -116,28 +123,32 @@ class Rows:
         """The number that stands for a label in ``codes``."""
         return self._labels.setdefault(label, len(self._labels))
 
+    def scope(self, subject: str) -> int:
+        """The number that stands for a subject in ``scopes``."""
+        return self._subjects.setdefault(subject, len(self._subjects))
+
     def at(self, slots: Iterable[int]) -> list[Cluster]:
         """The clusters in these slots."""
         return [self._at[slot] for slot in slots]
 
-    def found(self, label: str, centre: Tensor, radius: float) -> Cluster:
+    def found(self, label: str, subject: str, centre: Tensor, radius: float) -> Cluster:
         """A new cluster, with no key yet, under the next id."""
-        cluster = self.place(self.next_cluster, label, centre, radius)
+        cluster = self.place(self.next_cluster, label, subject, centre, radius)
         self.next_cluster += 1
         self._changed_clusters.add(cluster.id)
         return cluster
 
-    def place(self, cluster_id: int, label: str, centre: Tensor, radius: float) -> Cluster:
+    def place(self, cluster_id: int, label: str, subject: str, centre: Tensor, radius: float) -> Cluster:
         """A cluster under an id of its own, not reported by ``drain``: as it was when it was saved."""
         if not self._free_slots:
             size = len(self.codes)
             self.centres, self.reach = _doubled(self.centres), _doubled(self.reach)
-            self.codes = _doubled(self.codes, FREE)
+            self.codes, self.scopes = _doubled(self.codes, FREE), _doubled(self.scopes)
             self._free_slots = list(range(len(self.codes) - 1, size - 1, -1))
-        cluster = Cluster(cluster_id, label, self._free_slots.pop(), _single(radius))
+        cluster = Cluster(cluster_id, label, self._free_slots.pop(), _single(radius), subject)
         self.clusters[cluster_id] = self._at[cluster.slot] = cluster
         self.centres[cluster.slot] = centre
-        self.codes[cluster.slot] = self.code(label)
+        self.codes[cluster.slot], self.scopes[cluster.slot] = self.code(label), self.scope(subject)
         self.stirred.add(cluster.slot)
         return cluster
 
@@ -268,4 +279,5 @@ class Rows:
             key_blocks=torch.tensor([key.block for key in arrived], dtype=torch.int64),
             gone_keys=[],
             version=version,
+            subjects=[c.subject for c in chosen],
         )

@@ -15,12 +15,13 @@ from pipeline.editing.fold import Conflicts
 from pipeline.editing.rows import Rows, distances
 
 
-def save(rows: Rows, radius: float, conflicts: Conflicts) -> tuple[pa.Table, pa.Table]:
+def save(rows: Rows, radius: float, conflicts: Conflicts, subject_radius: float) -> tuple[pa.Table, pa.Table]:
     """The clusters table and the keys table, in a deterministic order of rows.
 
     Args:
         rows: what to save.
-        radius: R0, and ``conflicts``: what the fold was made with, for ``load`` to give back.
+        radius: R0; this, ``conflicts`` and ``subject_radius`` are what the fold was made with, for ``load`` to give
+            back.
     """
     everything, width = rows.everything(0), rows.width
     state = {
@@ -28,6 +29,7 @@ def save(rows: Rows, radius: float, conflicts: Conflicts) -> tuple[pa.Table, pa.
         "width": width,
         "radius": radius,
         "conflicts": conflicts,
+        "subject_radius": subject_radius,
         "next_cluster": rows.next_cluster,
         "next_position": rows.next_position,
         "departed": sorted(rows.departed),
@@ -36,6 +38,7 @@ def save(rows: Rows, radius: float, conflicts: Conflicts) -> tuple[pa.Table, pa.
         {
             "cluster": everything.cluster_ids.numpy(),
             "label": [rows.clusters[i].label for i in everything.cluster_ids.tolist()],
+            "subject": everything.subjects,
             "centre": _column(everything.centres),
             "radius": everything.radii.numpy(),
         },
@@ -54,7 +57,7 @@ def save(rows: Rows, radius: float, conflicts: Conflicts) -> tuple[pa.Table, pa.
     return clusters, keys
 
 
-def load(clusters: pa.Table, keys: pa.Table) -> tuple[Rows, float, Conflicts]:
+def load(clusters: pa.Table, keys: pa.Table) -> tuple[Rows, float, Conflicts, float]:
     """What ``save`` was given.
 
     Raises:
@@ -73,10 +76,9 @@ def load(clusters: pa.Table, keys: pa.Table) -> tuple[Rows, float, Conflicts]:
             )
     centres = _vectors(clusters["centre"], rows.width)
     radii = clusters["radius"].to_pylist()
-    for i, (cluster, label) in enumerate(
-        zip(clusters["cluster"].to_pylist(), clusters["label"].to_pylist(), strict=True)
-    ):
-        rows.place(cluster, label, centres[i], radii[i])
+    named = zip(*(clusters[name].to_pylist() for name in ("cluster", "label", "subject")), strict=True)
+    for i, (cluster, label, subject) in enumerate(named):
+        rows.place(cluster, label, subject, centres[i], radii[i])
 
     vectors = _vectors(keys["key"], rows.width)
     names, owners = keys["edit_id"].to_pylist(), keys["cluster"].to_pylist()
@@ -99,7 +101,7 @@ def load(clusters: pa.Table, keys: pa.Table) -> tuple[Rows, float, Conflicts]:
     rows.reach.scatter_reduce_(0, slots[live], away[live], "amax")
     rows.next_cluster, rows.next_position = state["next_cluster"], state["next_position"]
     rows.departed = set(state["departed"])
-    return rows, state["radius"], state["conflicts"]
+    return rows, state["radius"], state["conflicts"], state["subject_radius"]
 
 
 def _state(clusters: pa.Table) -> dict[str, Any]:
@@ -112,7 +114,8 @@ def _state(clusters: pa.Table) -> dict[str, Any]:
     state = json.loads(metadata[schema.STATE])
     if not isinstance(state, dict) or state.get("format") != schema.FORMAT:
         raise EditError(f"the clusters table is not of format {schema.FORMAT}; use the release that wrote it")
-    if missing := {"width", "radius", "conflicts", "next_cluster", "next_position", "departed"} - set(state):
+    known = {"width", "radius", "conflicts", "subject_radius", "next_cluster", "next_position", "departed"}
+    if missing := known - set(state):
         raise EditError(f"the clusters table's state lacks {sorted(missing)}; load a saved table unchanged")
     return state
 

@@ -40,6 +40,10 @@ def check_delta(delta: Delta, width: int) -> None:
                 "radii of a model. Look for an overflow in the layer that gives the keys (half precision overflows "
                 "beyond 65504); nothing was written."
             )
+    if delta.subjects and len(delta.subjects) != clusters:
+        raise ValueError(
+            f"delta.subjects has {len(delta.subjects)} texts, expected one for each of {clusters} clusters."
+        )
     if clusters and float(delta.radii.min()) < 0:
         raise ValueError(f"delta.radii holds {float(delta.radii.min())}, expected every radius to be 0 or more.")
     _once("cluster_ids", delta.cluster_ids.tolist())

@@ -10,6 +10,8 @@ import qdrant_edge as qdrant
 
 from pipeline.editing.index.points import (
     CLUSTER_FIELD,
+    FILTERED,
+    SUBJECT_FIELD,
     TIES,
     VECTOR_NAMES,
     Hit,
@@ -55,13 +57,13 @@ class EdgeIndex(PointIndex):
         return self._open_shard
 
     def _search(
-        self, name: VectorName, vectors: Sequence[list[float]], clusters: Sequence[int] | None
+        self, name: VectorName, vectors: Sequence[list[float]], among: Sequence[list[int]] | Sequence[list[str]]
     ) -> list[list[Hit]]:
         requests = [
             qdrant.QueryRequest(
                 limit=TIES,
                 query=qdrant.Query.Nearest(vector, using=name),
-                filter=None if clusters is None else _of_cluster(clusters[i]),
+                filter=_among(FILTERED[name], among[i]),
                 with_payload=True,
                 params=qdrant.SearchParams(exact=True),  # HNSW loses near-duplicates, and the nearest key is one
             )
@@ -85,8 +87,8 @@ class EdgeIndex(PointIndex):
         return self._shard.count(qdrant.CountRequest(exact=True, filter=having))
 
 
-def _of_cluster(cluster: int) -> qdrant.Filter:
-    return qdrant.Filter(must=[qdrant.FieldCondition(CLUSTER_FIELD, match=qdrant.MatchValue(cluster))])
+def _among(field: str, values: list[int] | list[str]) -> qdrant.Filter:
+    return qdrant.Filter(must=[qdrant.FieldCondition(field, match=qdrant.MatchAny(values))])
 
 
 def _open(path: Path, width: int) -> qdrant.EdgeShard:
@@ -110,8 +112,9 @@ def _open(path: Path, width: int) -> qdrant.EdgeShard:
             f"the index at {path} cannot be opened: {error}. It holds no truth of its own: move the directory "
             "away and rebuild it from the edits."
         ) from error
-    if CLUSTER_FIELD not in shard.info().payload_schema:  # also after a crash between creation and this line
-        shard.update(qdrant.UpdateOperation.create_field_index(CLUSTER_FIELD, qdrant.PayloadSchemaType.Integer))
+    kinds = {CLUSTER_FIELD: qdrant.PayloadSchemaType.Integer, SUBJECT_FIELD: qdrant.PayloadSchemaType.Keyword}
+    for field in kinds.keys() - shard.info().payload_schema.keys():  # also after a crash between creation and here
+        shard.update(qdrant.UpdateOperation.create_field_index(field, kinds[field]))
     return shard
 
 

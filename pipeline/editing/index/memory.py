@@ -6,6 +6,9 @@ cannot prove farther are measured too, unless their scopes would hold it as well
 and the nearest decides (Eq. 9); queries for which the bounds rule out too little are compared with every centre
 in one product; last comes the nearest key of the cluster.
 
+Clusters with a subject stand apart from these: a query is measured against those whose subjects it names, which are
+few.
+
 Every distance that decides is a float64 sum of squared differences of the float32 vectors, so a route depends
 neither on the batch nor on the path that found it, and ties go to the smaller id.
 
@@ -15,6 +18,9 @@ Shape letters: b queries, c clusters, k keys, d width, n pairs of a query and a 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
+from operator import attrgetter, itemgetter
 from typing import Generic, TypeVar
 
 import torch
@@ -22,7 +28,7 @@ import torch
 from pipeline.editing.edit import Route
 from pipeline.editing.index.bounds import ROUNDING, Bounds
 from pipeline.editing.index.checks import as_queries, check_delta
-from pipeline.editing.index.protocol import TOLERANCE, Delta
+from pipeline.editing.index.protocol import TOLERANCE, Delta, holds
 
 Id = TypeVar("Id", int, str)
 
@@ -106,6 +112,9 @@ class MemoryIndex:
         self._centres: Table[int] = Table(width, torch.empty(0))  # facts: the radius
         self._keys: Table[str] = Table(width, torch.empty(0, 2, dtype=torch.int64))  # facts: cluster, block
         self._members: dict[int, set[str]] = {}
+        self._named: Table[int] = Table(width, torch.empty(0))  # the centres of clusters with a subject
+        self._subject: dict[int, str] = {}
+        self._about: dict[str, set[int]] = {}
         self._bounds = Bounds(width)
 
     def apply(self, delta: Delta) -> None:
@@ -115,6 +124,7 @@ class MemoryIndex:
             ValueError: from ``check_delta``; the index is unchanged.
         """
         check_delta(delta, self.width)
+        delta = self._put_named(delta)
         sources, targets = self._centres.drop(delta.gone_clusters)
         self._bounds.move(sources, targets, len(self._centres.ids))
         rows, centres = self._centres.put(delta.cluster_ids.tolist(), delta.centres, delta.radii), delta.centres
@@ -130,7 +140,9 @@ class MemoryIndex:
             self._members.setdefault(cluster, set()).add(edit_id)
 
     @torch.no_grad()
-    def route(self, queries: torch.Tensor, outside: bool = False) -> list[Route]:
+    def route(
+        self, queries: torch.Tensor, outside: bool = False, subjects: Sequence[Sequence[str]] | None = None
+    ) -> list[Route]:
         """Routes queries, [b, d] float32, see ``Index.route``.
 
         Raises:
@@ -138,28 +150,71 @@ class MemoryIndex:
         """
         queries, places = as_queries(queries, self.width)
         routes = [Route()] * len(queries)
-        if not self._centres.ids or not len(places):
+        if not len(places):
             return routes
-        rows, squares = self._nearest(queries[places], outside)  # [n], [n]
-        radii = self._centres.facts[rows].tolist()  # row -1 is any row: it is passed over
-        for i, row, square, radius in zip(places.tolist(), rows, squares, radii, strict=True):
-            if row < 0:
-                continue
-            cluster, distance = self._centres.ids[row], math.sqrt(square)
-            if distance > radius * (1 + TOLERANCE):
-                routes[i] = Route(None, cluster, distance, radius) if outside else Route()
-                continue
-            edit_id = self._nearest_key(queries[i], cluster)
-            block = -1 if edit_id is None else int(self._keys.facts[self._keys.row[edit_id], 1])
-            routes[i] = Route(None if block < 0 else block, cluster, distance, radius, edit_id)
+        named = self._nearest_named(queries, places.tolist(), subjects)
+        rows, squares = [-1] * len(places), [math.inf] * len(places)
+        if self._centres.ids:
+            rows, squares = self._nearest(queries[places], outside)  # [n], [n]
+        for i, row, square in zip(places.tolist(), rows, squares, strict=True):
+            found = [named[i]] if i in named else []
+            if row >= 0:
+                found.append(Route(None, self._centres.ids[row], math.sqrt(square), float(self._centres.facts[row])))
+            inside = [route for route in found if holds(route)]
+            if inside:
+                routes[i] = min((self._answered(queries[i], route) for route in inside), key=itemgetter(0))[1]
+            elif found and outside:
+                routes[i] = min(found, key=attrgetter("distance", "cluster"))
         return routes
 
     def count(self) -> tuple[int, int]:
         """Number of clusters and number of keys."""
-        return len(self._centres.ids), len(self._keys.ids)
+        return len(self._centres.ids) + len(self._named.ids), len(self._keys.ids)
 
     def close(self) -> None:
         """Nothing to release: the tensors go with the object."""
+
+    def _put_named(self, delta: Delta) -> Delta:
+        """Takes the clusters with a subject out of a delta into their own table; returns what is left."""
+        ids = delta.cluster_ids.tolist()
+        subjects = delta.subjects or [""] * len(ids)
+        for cluster in (*delta.gone_clusters, *ids):
+            if cluster in self._subject:
+                self._about[self._subject.pop(cluster)].discard(cluster)
+        self._named.drop([*delta.gone_clusters, *(i for i, subject in zip(ids, subjects, strict=True) if not subject)])
+        apart = [place for place, subject in enumerate(subjects) if subject]
+        for place in apart:
+            self._subject[ids[place]] = subjects[place]
+            self._about.setdefault(subjects[place], set()).add(ids[place])
+        if not apart:
+            return delta
+        chosen = [ids[place] for place in apart]
+        self._named.put(chosen, delta.centres[apart], delta.radii[apart])
+        kept = [place for place, subject in enumerate(subjects) if not subject]
+        return replace(
+            delta,
+            cluster_ids=delta.cluster_ids[kept],
+            centres=delta.centres[kept],
+            radii=delta.radii[kept],
+            gone_clusters=[*delta.gone_clusters, *chosen],
+            subjects=[],
+        )
+
+    def _nearest_named(
+        self, queries: torch.Tensor, places: Sequence[int], subjects: Sequence[Sequence[str]] | None
+    ) -> dict[int, Route]:
+        """Query -> the cluster with the nearest centre whose subject it names, if there is one."""
+        found: dict[int, Route] = {}
+        if subjects is None:
+            return found
+        for i in places:
+            clusters = sorted({c for subject in subjects[i] for c in self._about.get(subject, ())})
+            if clusters:
+                rows = [self._named.row[cluster] for cluster in clusters]
+                squares = (self._named.vectors[rows].double() - queries[i]).square_().sum(1).tolist()
+                square, cluster, row = min(zip(squares, clusters, rows, strict=True))
+                found[i] = Route(None, cluster, math.sqrt(square), float(self._named.facts[row]))
+        return found
 
     def _leave(self, edit_ids: list[str]) -> None:
         for edit_id in edit_ids:
@@ -258,13 +313,17 @@ class MemoryIndex:
             rows.append(row + start * CENTRES_AT_ONCE)
         return torch.cat(which), torch.cat(rows)
 
-    def _nearest_key(self, query: torch.Tensor, cluster: int) -> str | None:
-        """The edit of a cluster whose key is nearest to a query [d]; the smaller id wins ties."""
-        members = self._members.get(cluster, ())
-        if len(members) < 2:
-            return next(iter(members), None)
-        edit_ids = sorted(members)
+    def _answered(self, query: torch.Tensor, route: Route) -> tuple[float, Route]:
+        """A route into a cluster that holds a query [d], to its nearest key; and the square of how far that is.
+
+        The smaller edit id wins ties.
+        """
+        edit_ids = sorted(self._members.get(route.cluster or 0, ()))
+        if not edit_ids:
+            return math.inf, route
         keys = self._keys.vectors[torch.tensor([self._keys.row[e] for e in edit_ids])]
         # Of equal distances argmin may name any; the first among equals is the smallest id.
         squares = (keys.double() - query).square_().sum(1)  # [k]
-        return edit_ids[int((squares == squares.min()).nonzero()[0])]
+        edit_id = edit_ids[int((squares == squares.min()).nonzero()[0])]
+        block = int(self._keys.facts[self._keys.row[edit_id], 1])
+        return squares.min().item(), replace(route, block=None if block < 0 else block, edit_id=edit_id)

@@ -4,17 +4,20 @@ One collection holds two named Euclidean vectors, and every point has one of the
 
     point id                 vector    payload
     uuid5 of the edit id     key       kind "key", edit, cluster, block, version
-    uuid5 of "cluster:<id>"  centre    kind "centre", cluster, radius, version
+    uuid5 of "cluster:<id>"  centre    kind "centre", cluster, radius, subject, version
 
-A route is two exact searches: the nearest centre, and, where its radius holds the query, the nearest key
-among the points of its cluster. Point ids depend on the row's id alone, so an upsert can be repeated.
+A route is two exact searches: the nearest centre of those that have no subject, or one that the query names; and, where
+its radius holds the query, the nearest key among the points of its cluster. Point ids depend on the row's id alone, so
+an upsert can be repeated.
 """
 
 from __future__ import annotations
 
+import math
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
@@ -22,12 +25,14 @@ import torch
 
 from pipeline.editing.edit import Route
 from pipeline.editing.index.checks import as_queries, check_delta
-from pipeline.editing.index.protocol import TOLERANCE, Delta
+from pipeline.editing.index.protocol import Delta, holds
 from pipeline.errors import MeloError
 
 VectorName = Literal["key", "centre"]
 VECTOR_NAMES: tuple[VectorName, VectorName] = ("key", "centre")
-CLUSTER_FIELD = "cluster"
+CLUSTER_FIELD, SUBJECT_FIELD = "cluster", "subject"
+FILTERED: dict[VectorName, str] = {"centre": SUBJECT_FIELD, "key": CLUSTER_FIELD}
+"""What a search among either is narrowed by."""
 
 NUMBERS_AT_ONCE = 2**20
 """Floats in one upsert, 4 MB: below a segment of the write-ahead log and a server's request limit."""
@@ -71,9 +76,11 @@ def rows_of(delta: Delta) -> Iterator[Row]:
     for edit_id, cluster, block, key in keys:
         payload = {"kind": "key", "edit": edit_id, "cluster": cluster, "block": block, "version": delta.version}
         yield Row(key_point_id(edit_id), "key", key.tolist(), payload)
-    centres = zip(delta.cluster_ids.tolist(), delta.radii.tolist(), delta.centres, strict=True)
-    for cluster, radius, centre in centres:
-        payload = {"kind": "centre", "cluster": cluster, "radius": radius, "version": delta.version}
+    subjects = delta.subjects or [""] * len(delta.cluster_ids)
+    centres = zip(delta.cluster_ids.tolist(), delta.radii.tolist(), subjects, delta.centres, strict=True)
+    for cluster, radius, subject, centre in centres:
+        about = {"cluster": cluster, "radius": radius, "subject": subject}
+        payload = {"kind": "centre", **about, "version": delta.version}
         yield Row(centre_point_id(cluster), "centre", centre.tolist(), payload)
 
 
@@ -103,7 +110,9 @@ class PointIndex(ABC):
             self._upsert(some)
         self._settle()
 
-    def route(self, queries: torch.Tensor, outside: bool = False) -> list[Route]:
+    def route(
+        self, queries: torch.Tensor, outside: bool = False, subjects: Sequence[Sequence[str]] | None = None
+    ) -> list[Route]:
         """Routes queries, [b, d] float32, in two batched searches, see ``Index.route``.
 
         Raises:
@@ -112,27 +121,33 @@ class PointIndex(ABC):
         """
         queries, places = as_queries(queries, self.width)
         routes = [Route()] * len(queries)
-        searched = places.tolist()
-        vectors: dict[int, list[float]] = dict(zip(searched, queries[places].tolist(), strict=True))
-        inside: dict[int, Route] = {}
-        for i, hits in zip(searched, self._search("centre", list(vectors.values()), None), strict=True):
-            if not hits:
-                continue
-            distance, found = min(hits, key=lambda hit: (hit.distance, hit.payload["cluster"]))
-            # The engine reads the decimals of a payload back to within a bit; as float32 the radius is exact.
-            radius = torch.tensor(found["radius"], dtype=torch.float32).item()
-            route = Route(None, found["cluster"], distance, radius)
-            if distance <= radius * (1 + TOLERANCE):
-                inside[i] = route
-            elif outside:
-                routes[i] = route
-        clusters = [r.cluster for r in inside.values() if r.cluster is not None]
-        for i, hits in zip(inside, self._search("key", [vectors[i] for i in inside], clusters), strict=True):
-            routes[i] = scope = inside[i]
+        vectors: dict[int, list[float]] = dict(zip(places.tolist(), queries[places].tolist(), strict=True))
+        asked = [(i, [""]) for i in vectors]
+        asked += [(i, list(subjects[i])) for i in vectors if subjects is not None and subjects[i]]
+        near: list[tuple[int, Route]] = []
+        centres = self._search("centre", [vectors[i] for i, _ in asked], [about for _, about in asked])
+        for (i, _), hits in zip(asked, centres, strict=True):
             if hits:
-                found = min(hits, key=lambda hit: (hit.distance, hit.payload["edit"])).payload
+                distance, found = min(hits, key=lambda hit: (hit.distance, hit.payload["cluster"]))
+                # The engine reads the decimals of a payload back to within a bit; as float32 the radius is exact.
+                radius = torch.tensor(found["radius"], dtype=torch.float32).item()
+                near.append((i, Route(None, found["cluster"], distance, radius)))
+        if outside:
+            for i, route in sorted(near, key=lambda found: (found[1].distance, found[1].cluster), reverse=True):
+                routes[i] = route  # the nearest comes last
+        inside = [(i, route) for i, route in near if holds(route)]
+        best: dict[int, tuple[float, Route]] = {}
+        keys = self._search("key", [vectors[i] for i, _ in inside], [[route.cluster or 0] for _, route in inside])
+        for (i, scope), hits in zip(inside, keys, strict=True):
+            answered = (math.inf, scope)
+            if hits:
+                distance, found = min(hits, key=lambda hit: (hit.distance, hit.payload["edit"]))
                 block = None if found["block"] < 0 else found["block"]
-                routes[i] = Route(block, scope.cluster, scope.distance, scope.radius, found["edit"])
+                answered = distance, replace(scope, block=block, edit_id=found["edit"])
+            if i not in best or answered[0] < best[i][0]:
+                best[i] = answered
+        for i, (_, route) in best.items():
+            routes[i] = route
         return routes
 
     def count(self) -> tuple[int, int]:
@@ -145,9 +160,15 @@ class PointIndex(ABC):
 
     @abstractmethod
     def _search(
-        self, name: VectorName, vectors: Sequence[list[float]], clusters: Sequence[int] | None
+        self, name: VectorName, vectors: Sequence[list[float]], among: Sequence[list[int]] | Sequence[list[str]]
     ) -> list[list[Hit]]:
-        """The ``TIES`` nearest points of each vector [d], exactly; query i only in ``clusters[i]`` if given."""
+        """The ``TIES`` nearest points of each vector [d], exactly.
+
+        Args:
+            name: which points.
+            vectors: queries.
+            among: for each the values that a centre's subject, or a key's cluster, is among.
+        """
 
     @abstractmethod
     def _upsert(self, rows: Sequence[Row]) -> None:

@@ -8,7 +8,8 @@ Shape letters: b queries, c clusters, k keys, d key width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -35,6 +36,8 @@ class Delta:
         key_blocks: [k] int64, the block that answers; -1 marks a withdrawn key, which routes to the backbone.
         gone_keys: edit ids whose keys are to be deleted.
         version: version of the edited model that writes these rows.
+        subjects: for each of ``cluster_ids`` what a query must name for it to apply, empty for nothing; an empty list
+            where none has any.
     """
 
     cluster_ids: torch.Tensor
@@ -47,6 +50,12 @@ class Delta:
     key_blocks: torch.Tensor
     gone_keys: list[str]
     version: int
+    subjects: list[str] = field(default_factory=list)
+
+
+def holds(route: Route) -> bool:
+    """Whether a query lies inside the cluster that is named with its distance and radius."""
+    return route.distance is not None and route.radius is not None and route.distance <= route.radius * (1 + TOLERANCE)
 
 
 class Index(Protocol):
@@ -55,11 +64,17 @@ class Index(Protocol):
     def apply(self, delta: Delta) -> None:
         """Deletes and upserts rows. Idempotent."""
 
-    def route(self, queries: torch.Tensor, outside: bool = False) -> list[Route]:
+    def route(
+        self, queries: torch.Tensor, outside: bool = False, subjects: Sequence[Sequence[str]] | None = None
+    ) -> list[Route]:
         """Nearest cluster by centre, then, inside its radius, the nearest key of that cluster (Eq. 9).
+
+        Clusters that have a subject are passed over by queries that don't name it. The nearest of those that it names
+        and the nearest of those without a subject are found apart; where both hold the query, the nearer key decides.
 
         Args:
             queries: [b, d] float32.
+            subjects: what each query names; None: none of them anything.
             outside: also name the nearest cluster, its distance and radius for queries outside every
                 scope. Costs a full search; without it an index may stop once no scope can hold the query.
 

@@ -12,6 +12,8 @@ from qdrant_client.http.exceptions import ApiException
 
 from pipeline.editing.index.points import (
     CLUSTER_FIELD,
+    FILTERED,
+    SUBJECT_FIELD,
     TIES,
     VECTOR_NAMES,
     Hit,
@@ -99,19 +101,18 @@ class ServerIndex(PointIndex):
                 f"collection {self.collection!r} at {self.url} holds vectors {found}, expected {expected}: it is an "
                 "index of another width or something else. Name another collection, or rebuild this one."
             )
-        if CLUSTER_FIELD not in info.payload_schema:
-            self._client.create_payload_index(
-                self.collection, CLUSTER_FIELD, models.PayloadSchemaType.INTEGER, wait=True
-            )
+        kinds = {CLUSTER_FIELD: models.PayloadSchemaType.INTEGER, SUBJECT_FIELD: models.PayloadSchemaType.KEYWORD}
+        for field in kinds.keys() - info.payload_schema.keys():
+            self._client.create_payload_index(self.collection, field, kinds[field], wait=True)
 
     def _search(
-        self, name: VectorName, vectors: Sequence[list[float]], clusters: Sequence[int] | None
+        self, name: VectorName, vectors: Sequence[list[float]], among: Sequence[list[int]] | Sequence[list[str]]
     ) -> list[list[Hit]]:
         requests = [
             models.QueryRequest(
                 query=vector,
                 using=name,
-                filter=None if clusters is None else _of_cluster(clusters[i]),
+                filter=_among(FILTERED[name], among[i]),
                 params=models.SearchParams(exact=True),  # HNSW loses near-duplicates, and the nearest key is one
                 limit=TIES,
                 with_payload=True,
@@ -139,8 +140,8 @@ class ServerIndex(PointIndex):
         return self._ask(lambda: self._client.count(self.collection, count_filter=having, exact=True)).count
 
 
-def _of_cluster(cluster: int) -> models.Filter:
-    match = models.FieldCondition(key=CLUSTER_FIELD, match=models.MatchValue(value=cluster))
+def _among(field: str, values: list[int] | list[str]) -> models.Filter:
+    match = models.FieldCondition(key=field, match=models.MatchAny(any=values))
     return models.Filter(must=[match])
 
 

@@ -33,6 +33,7 @@ def delta_of() -> Callable[..., Delta]:
         gone_clusters: list[int] | None = None,
         gone_keys: list[str] | None = None,
         version: int = 1,
+        subjects: list[str] | None = None,
     ) -> Delta:
         clusters, keys = clusters or {}, keys or {}
         return Delta(
@@ -46,6 +47,7 @@ def delta_of() -> Callable[..., Delta]:
             key_blocks=torch.tensor([block for _, _, block in keys.values()], dtype=torch.int64),
             gone_keys=gone_keys or [],
             version=version,
+            subjects=subjects or [],
         )
 
     return make
