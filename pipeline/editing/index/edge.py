@@ -57,13 +57,13 @@ class EdgeIndex(PointIndex):
         return self._open_shard
 
     def _search(
-        self, name: VectorName, vectors: Sequence[list[float]], among: Sequence[list[int]] | Sequence[list[str]]
+        self, name: VectorName, vectors: Sequence[list[float]], among: Sequence[list[int]] | Sequence[list[str]] | None
     ) -> list[list[Hit]]:
         requests = [
             qdrant.QueryRequest(
                 limit=TIES,
                 query=qdrant.Query.Nearest(vector, using=name),
-                filter=_among(FILTERED[name], among[i]),
+                filter=None if among is None else _among(FILTERED[name], among[i]),
                 with_payload=True,
                 params=qdrant.SearchParams(exact=True),  # HNSW loses near-duplicates, and the nearest key is one
             )

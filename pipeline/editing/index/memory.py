@@ -161,7 +161,9 @@ class MemoryIndex:
             if row >= 0:
                 found.append(Route(None, self._centres.ids[row], math.sqrt(square), float(self._centres.facts[row])))
             inside = [route for route in found if holds(route)]
-            if inside:
+            if len(inside) == 1:
+                routes[i] = self._answered(queries[i], inside[0], contested=False)[1]
+            elif inside:
                 routes[i] = min((self._answered(queries[i], route) for route in inside), key=itemgetter(0))[1]
             elif found and outside:
                 routes[i] = min(found, key=attrgetter("distance", "cluster"))
@@ -313,17 +315,21 @@ class MemoryIndex:
             rows.append(row + start * CENTRES_AT_ONCE)
         return torch.cat(which), torch.cat(rows)
 
-    def _answered(self, query: torch.Tensor, route: Route) -> tuple[float, Route]:
+    def _answered(self, query: torch.Tensor, route: Route, contested: bool = True) -> tuple[float, Route]:
         """A route into a cluster that holds a query [d], to its nearest key; and the square of how far that is.
 
-        The smaller edit id wins ties.
+        The smaller edit id wins ties. The only key of an uncontested cluster is not measured.
         """
         edit_ids = sorted(self._members.get(route.cluster or 0, ()))
         if not edit_ids:
             return math.inf, route
+        if len(edit_ids) == 1 and not contested:
+            return 0.0, self._to(edit_ids[0], route)
         keys = self._keys.vectors[torch.tensor([self._keys.row[e] for e in edit_ids])]
         # Of equal distances argmin may name any; the first among equals is the smallest id.
         squares = (keys.double() - query).square_().sum(1)  # [k]
-        edit_id = edit_ids[int((squares == squares.min()).nonzero()[0])]
+        return squares.min().item(), self._to(edit_ids[int((squares == squares.min()).nonzero()[0])], route)
+
+    def _to(self, edit_id: str, route: Route) -> Route:
         block = int(self._keys.facts[self._keys.row[edit_id], 1])
-        return squares.min().item(), replace(route, block=None if block < 0 else block, edit_id=edit_id)
+        return Route(None if block < 0 else block, route.cluster, route.distance, route.radius, edit_id)

@@ -125,7 +125,8 @@ class PointIndex(ABC):
         asked = [(i, [""]) for i in vectors]
         asked += [(i, list(subjects[i])) for i in vectors if subjects is not None and subjects[i]]
         near: list[tuple[int, Route]] = []
-        centres = self._search("centre", [vectors[i] for i, _ in asked], [about for _, about in asked])
+        about = None if subjects is None else [named for _, named in asked]
+        centres = self._search("centre", [vectors[i] for i, _ in asked], about)
         for (i, _), hits in zip(asked, centres, strict=True):
             if hits:
                 distance, found = min(hits, key=lambda hit: (hit.distance, hit.payload["cluster"]))
@@ -160,14 +161,14 @@ class PointIndex(ABC):
 
     @abstractmethod
     def _search(
-        self, name: VectorName, vectors: Sequence[list[float]], among: Sequence[list[int]] | Sequence[list[str]]
+        self, name: VectorName, vectors: Sequence[list[float]], among: Sequence[list[int]] | Sequence[list[str]] | None
     ) -> list[list[Hit]]:
         """The ``TIES`` nearest points of each vector [d], exactly.
 
         Args:
             name: which points.
             vectors: queries.
-            among: for each the values that a centre's subject, or a key's cluster, is among.
+            among: for each the values that a centre's subject, or a key's cluster, is among; None: any.
         """
 
     @abstractmethod

@@ -74,7 +74,7 @@ class Index(Protocol):
 
         Args:
             queries: [b, d] float32.
-            subjects: what each query names; None: none of them anything.
+            subjects: what each query names; None only where no cluster has a subject, then nobody looks at them.
             outside: also name the nearest cluster, its distance and radius for queries outside every
                 scope. Costs a full search; without it an index may stop once no scope can hold the query.
 

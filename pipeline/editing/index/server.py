@@ -106,13 +106,13 @@ class ServerIndex(PointIndex):
             self._client.create_payload_index(self.collection, field, kinds[field], wait=True)
 
     def _search(
-        self, name: VectorName, vectors: Sequence[list[float]], among: Sequence[list[int]] | Sequence[list[str]]
+        self, name: VectorName, vectors: Sequence[list[float]], among: Sequence[list[int]] | Sequence[list[str]] | None
     ) -> list[list[Hit]]:
         requests = [
             models.QueryRequest(
                 query=vector,
                 using=name,
-                filter=_among(FILTERED[name], among[i]),
+                filter=None if among is None else _among(FILTERED[name], among[i]),
                 params=models.SearchParams(exact=True),  # HNSW loses near-duplicates, and the nearest key is one
                 limit=TIES,
                 with_payload=True,

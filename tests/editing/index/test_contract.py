@@ -109,21 +109,21 @@ def test_a_cluster_with_a_subject_is_there_for_queries_that_name_it(open_home: O
     index.apply(delta_of(1, centres, keys, subjects=["", "Ada", "Bob's", "Ada"]))
     assert index.count() == (4, 4)
 
-    def blocks(at: float, subjects: list[str] | None) -> int | None:
-        return index.route(torch.tensor([[at]]), subjects=None if subjects is None else [subjects])[0].block
+    def blocks(at: float, subjects: list[str]) -> int | None:
+        return index.route(torch.tensor([[at]]), subjects=[subjects])[0].block
 
-    assert [blocks(0.5, named) for named in (None, [], ["Ada"], ["Bob's"], ["Ada", "Bob's"])] == [10, 10, 20, 30, 20]
+    assert [blocks(0.5, named) for named in ([], ["Ada"], ["Bob's"], ["Ada", "Bob's"])] == [10, 20, 30, 20]
     assert [blocks(0.1, named) for named in (["Ada"], ["Carl"])] == [10, 10]  # where both hold it, the nearer key
-    assert [blocks(1.2, named) for named in (["Ada"], None)] == [20, None]  # the other one does not hold it
-    assert [blocks(9.1, named) for named in (None, ["Bob's"], ["Ada"])] == [None, None, 40]
-    same(index.route(torch.tensor([[9.1]]), outside=True)[0], Route(None, 1, 9.1, 1.0))
+    assert [blocks(1.2, named) for named in (["Ada"], [])] == [20, None]  # the other one does not hold it
+    assert [blocks(9.1, named) for named in ([], ["Bob's"], ["Ada"])] == [None, None, 40]
+    same(index.route(torch.tensor([[9.1]]), True, [[]])[0], Route(None, 1, 9.1, 1.0))
     same(index.route(torch.tensor([[7.0]]), True, [["Ada"]])[0], Route(None, 4, 2.0, 1.0))
 
     index.apply(
         delta_of(1, {2: ([0.5], 1.0), 1: ([0.0], 1.0)}, gone_clusters=[4], gone_keys=["e4"], subjects=["", "Bob's"])
     )
     assert index.count() == (3, 3)
-    assert [blocks(0.5, None), blocks(0.0, ["Bob's"]), blocks(9.1, ["Ada"])] == [20, 10, None]
+    assert [blocks(0.5, []), blocks(0.0, ["Bob's"]), blocks(9.1, ["Ada"])] == [20, 10, None]
 
 
 def test_the_nearest_key_of_that_cluster_answers(open_home: Open, delta_of: Make) -> None:
