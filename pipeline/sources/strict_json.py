@@ -32,7 +32,7 @@ def parse(text: str) -> Any:
     except RecursionError:
         raise ReportError(f"nested too deeply, expected at most {MAX_DEPTH} levels") from None
     except json.JSONDecodeError as error:
-        raise ReportError(f"not JSON: {error.msg} at character {error.pos + 1}") from None
+        raise ReportError(f"not JSON: {error.msg.removesuffix(' at')} at character {error.pos + 1}") from None
     check_depth(value)
     return value
 
