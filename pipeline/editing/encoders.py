@@ -75,7 +75,7 @@ class SentenceKeys:
 
     def of(self, prompts: Sequence[str]) -> torch.Tensor:
         """See ``KeyEncoder``."""
-        return self._encoder.embed(prompts).cpu() if prompts else torch.empty(0, 0)
+        return self._encoder.embed(prompts).cpu()
 
     @contextmanager
     def during(self, asked: Asked, sink: Sink) -> Iterator[None]:

@@ -101,8 +101,7 @@ class Fold:
     def step(self, i: int, edit_id: str, label: str, block: int) -> Step:
         """Takes in the edit with the batch's key i; i ascends from call to call."""
         rows, vector = self._rows, self._keys[i]
-        self._nearby.turn(i)
-        self._subject = self._subjects[i]
+        self._turn(i)
         self._evicted = []
         superseded = self._superseded(label, vector)
         known = rows.keys.get(edit_id)
@@ -138,9 +137,13 @@ class Fold:
 
     def stranded(self, i: int, key: Key) -> bool:
         """Whether the batch's key i, which is in a cluster, does not route to itself; i ascends."""
+        self._turn(i)
+        return self._stranded(key)
+
+    def _turn(self, i: int) -> None:
+        """From here on it is about the batch's key i."""
         self._nearby.turn(i)
         self._subject = self._subjects[i]
-        return self._stranded(key)
 
     @property
     def _radius(self) -> float:

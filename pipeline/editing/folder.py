@@ -22,7 +22,7 @@ from schemas.manifest import FileEntry, Manifest
 MANIFEST = "manifest.json"
 BLOCKS = "blocks.safetensors"
 CLUSTERS, KEYS, RECORDS = TABLES = ("clusters.parquet", "keys.parquet", "edits.parquet")
-FORMAT_VERSION = 2
+FORMAT_VERSION = Manifest.model_fields["format_version"].default
 MANIFEST_BYTES = 4 << 20
 """A larger manifest is not ours."""
 

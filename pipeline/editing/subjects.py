@@ -66,6 +66,12 @@ def plain(text: str) -> str:
     return f" {text.strip()} "
 
 
+def spelt(name: str, text: str) -> bool:
+    """Whether a text names this without any error; a name without a letter or a digit is nowhere."""
+    key = plain(name)
+    return bool(key.strip()) and _Name(0, key, 0, name.strip()).within(plain(text), text, frozenset())
+
+
 class SubjectGate(Generic[Group]):
     """The groups that a text names. A group stands for one subject and has one or more names.
 

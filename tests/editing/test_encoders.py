@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel
 
 from pipeline.editing.backbone import Backbone
 from pipeline.editing.edit import Edit
@@ -17,33 +16,15 @@ from pipeline.editing.loading import from_objects
 from pipeline.editing.model import EditedModel
 from pipeline.editing.sentences import MINILM, EncoderError, SentenceEncoder
 from pipeline.settings import EditingSettings
-from tests.editing.tiny import LABELS, Family, task_of, tiny_backbone
+from tests.editing.tiny import LABELS, Family, task_of, tiny_backbone, tiny_encoder
 
 PROMPTS = ["Who wrote the first novel?", "When did the museum move?", "My favourite colour has always been"]
 CPU = torch.device("cpu")
 
 
-def encoder(folder: Path, seed: int = 0) -> Path:
-    """A random BERT of width 16 on disk, with a tokenizer."""
-    _, tokenizer = tiny_backbone("bert")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        config = BertConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=16,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            intermediate_size=32,
-            max_position_embeddings=128,
-        )
-        BertModel(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return encoder(tmp_path_factory.mktemp("encoder"))
+    return tiny_encoder(tmp_path_factory.mktemp("encoder"))
 
 
 def tiny(family: Family) -> Backbone:
@@ -87,25 +68,25 @@ def test_a_model_is_edited_and_answers_by_its_encoders_keys(family: Family, fold
 
 
 def test_a_version_is_tied_to_its_encoder_wherever_that_lies(folder: Path, tmp_path: Path) -> None:
-    lying = encoder(tmp_path / "encoder")
+    lying = tiny_encoder(tmp_path / "encoder")
     model, edits = edited("gpt2", encoder=str(lying)), edits_of("gpt2")
     model.edit(edits)
     digest = model.save(tmp_path / "version")
     loaded = EditedModel.load(tmp_path / "version", backbone=tiny("gpt2"), index="memory")
     assert loaded.generate(PROMPTS) == [edit.target for edit in edits]
     assert loaded.save(tmp_path / "again") == digest
-    encoder(lying, seed=1)  # another one in its place
+    tiny_encoder(lying, seed=1)  # another one in its place
     with pytest.raises(CheckpointError, match="bring the encoder that it was made with"):
         EditedModel.load(tmp_path / "version", backbone=tiny("gpt2"), index="memory")
 
 
 def test_encoders_are_told_apart_by_weights_and_tokenizer(folder: Path, tmp_path: Path) -> None:
     digest = SentenceEncoder(folder, CPU).digest
-    assert SentenceEncoder(encoder(tmp_path / "same"), CPU).digest == digest
-    assert SentenceEncoder(encoder(tmp_path / "other", seed=1), CPU).digest != digest
+    assert SentenceEncoder(tiny_encoder(tmp_path / "same"), CPU).digest == digest
+    assert SentenceEncoder(tiny_encoder(tmp_path / "other", seed=1), CPU).digest != digest
     _, tokenizer = tiny_backbone("bert")
     tokenizer.add_tokens(["zebra"])
-    tokenizer.save_pretrained(encoder(tmp_path / "tokenizer"))
+    tokenizer.save_pretrained(tiny_encoder(tmp_path / "tokenizer"))
     assert SentenceEncoder(tmp_path / "tokenizer", CPU).digest != digest
 
 

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from pipeline.editing.backbone import Backbone
 from pipeline.editing.index import TOLERANCE
-from pipeline.editing.keys import BATCH, KeyReader, last_real_token
+from pipeline.editing.keys import KeyReader, last_real_token
 from pipeline.editing.loading import from_objects
 from pipeline.editing.model import EditedModel
+from pipeline.editing.pooling import BATCH
 from pipeline.settings import EditingSettings
 from tests.editing.tiny import FAMILIES, LAYERS, WIDTH, Family, task_of, tiny_backbone
 

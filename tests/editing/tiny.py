@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal, get_args
 
 import torch
@@ -9,6 +10,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
+    BertModel,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
@@ -60,6 +62,25 @@ def tiny_backbone(family: Family, seed: int = 0) -> tuple[PreTrainedModel, PreTr
         torch.manual_seed(seed)
         model = _model(family, len(tokenizer))
     return model.eval(), tokenizer
+
+
+def tiny_encoder(folder: Path, seed: int = 0) -> Path:
+    """A random sentence encoder of width 16 on disk, with few positions and no pooler."""
+    _, tokenizer = tiny_backbone("bert")
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=48,
+        initializer_range=0.5,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 def _model(family: Family, vocabulary: int) -> PreTrainedModel:

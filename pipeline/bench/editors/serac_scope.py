@@ -158,9 +158,7 @@ class _Trainable(Encoder):
     def pooled(self, texts: Sequence[str]) -> torch.Tensor:
         """As ``embed`` has it, in one pass and with gradients."""
         with torch.enable_grad():
-            hidden, mask = self._states(list(texts))
-            real = mask[..., None].to(hidden.dtype)
-            return nn.functional.normalize(((hidden * real).sum(1) / real.sum(1)).float(), dim=1)
+            return self._read(list(texts))
 
 
 class _TrainableStates(_Trainable, OwnStates):

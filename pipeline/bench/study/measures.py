@@ -59,12 +59,9 @@ def measure_table3(names: Sequence[str]) -> Callable[[Bench], Found]:
         rounds = 1 if bench.quick else ROUNDS
         speeds = measure_speed(bench.study, chosen(names), rounds, bench.editors, bench.teller)
         rows = [asdict(speed) for speed in speeds]
-        metrics = {
-            f"{speed.name}.edits_per_minute": speed.edits_per_minute for speed in speeds if speed.edits_per_minute
-        }
-        return [table3(bench.study.task, len(bench.study.edits), speeds)], Findings(
-            "", {"editors": rows}, rows, metrics
-        )
+        metrics = {f"{s.name}.edits_per_minute": s.edits_per_minute for s in speeds if s.edits_per_minute}
+        table = table3(bench.study.task, len(bench.study.edits), speeds)
+        return [table], Findings("", {"editors": rows}, rows, metrics)
 
     return measure
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import BertModel
 
 from pipeline.bench.editors.encoding import OwnStates
 from pipeline.bench.editors.protocol import Editor, Prior
@@ -19,6 +19,7 @@ from pipeline.editing.forced import teacher_forced
 from pipeline.editing.sentences import EncoderError, SentenceEncoder
 from pipeline.evaluation.generation import backbone_answers
 from tests.bench.editors.small import Build, taught
+from tests.editing.tiny import tiny_encoder
 
 EDITS = [
     Edit("What is the capital of France?", "Lyon"),
@@ -39,24 +40,8 @@ def asked(editor: Editor, prompts: list[str]) -> list[str]:
 
 
 @pytest.fixture
-def encoder(tmp_path: Path, tiny_backbone: Callable[..., Any]) -> Path:
-    """A random sentence encoder on disk, with few positions and no pooler."""
-    _, tokenizer = tiny_backbone("bert")
-    assert isinstance(tokenizer, PreTrainedTokenizerFast)
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=16,
-        max_position_embeddings=48,
-        initializer_range=0.5,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        BertModel(config, add_pooling_layer=False).save_pretrained(tmp_path / "encoder")
-    tokenizer.save_pretrained(tmp_path / "encoder")
-    return tmp_path / "encoder"
+def encoder(tmp_path: Path) -> Path:
+    return tiny_encoder(tmp_path / "encoder")
 
 
 @pytest.mark.parametrize("family", ["t5", "gpt2"])
