@@ -58,7 +58,6 @@ class Manifest(BaseModel):
 
     def computed_digest(self) -> Sha256:
         """64 hexadecimal digits that are equal for equal versions, wherever their models are kept."""
-        content = self.model_dump(
-            mode="json", exclude={"digest": True, "backbone": {"reference"}, "encoder": {"reference"}}
-        )
+        places = {"backbone": {"reference"}, "encoder": {"reference"}, "settings": {"encoder"}}
+        content = self.model_dump(mode="json", exclude={"digest": True, **places})
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

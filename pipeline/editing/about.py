@@ -75,6 +75,19 @@ def shared_subject(prompt: str, rephrases: Sequence[str]) -> str | None:
     return text
 
 
+def renamed(prompt: str, subject: str, other: str) -> str | None:
+    """The prompt with another name in the place of its subject.
+
+    Returns:
+        None where the prompt does not spell the subject, whole words and case aside.
+    """
+    pattern = r"\s+".join(re.escape(word) for word in subject.split())
+    if not pattern:
+        return None
+    text, count = re.subn(rf"(?<!\w){pattern}(?!\w)", lambda _: other, prompt, count=1, flags=re.IGNORECASE)
+    return text if count else None
+
+
 @dataclass(frozen=True, slots=True)
 class _Word:
     """One word of a text: its place without the punctuation around it, and what speaks for a name."""

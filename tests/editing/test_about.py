@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.editing.about import shared_subject, subjects_of
+from pipeline.editing.about import renamed, shared_subject, subjects_of
 from pipeline.editing.edit import Edit
 
 
@@ -53,3 +53,17 @@ def test_the_subject_is_given_or_found_and_stands_in_the_prompt() -> None:
     ]
     assert subjects_of(edits) == ["Acme Corp", "Acme Corp", "", "", ""]
     assert subjects_of([]) == []
+
+
+@pytest.mark.parametrize(
+    ("prompt", "subject", "renamed_to"),
+    [
+        ("Where is oslo's  Old town?", "Oslo's old Town", "Where is Bern?"),
+        ("Where is Osloville?", "Oslo", None),
+        ("Who is 3.5 (Bob)?", "3.5 (Bob)", "Who is Bern?"),
+        ("Oslo lies in Oslo", "Oslo", "Bern lies in Oslo"),
+        ("Where is it?", " ", None),
+    ],
+)
+def test_another_name_takes_the_place_of_the_subject(prompt: str, subject: str, renamed_to: str | None) -> None:
+    assert renamed(prompt, subject, "Bern") == renamed_to

@@ -75,6 +75,9 @@ def test_a_version_is_tied_to_its_encoder_wherever_that_lies(folder: Path, tmp_p
     loaded = EditedModel.load(tmp_path / "version", backbone=tiny("gpt2"), index="memory")
     assert loaded.generate(PROMPTS) == [edit.target for edit in edits]
     assert loaded.save(tmp_path / "again") == digest
+    elsewhere = edited("gpt2", encoder=str(tiny_encoder(tmp_path / "elsewhere")))
+    elsewhere.edit(edits)
+    assert elsewhere.save(tmp_path / "same") == digest
     tiny_encoder(lying, seed=1)  # another one in its place
     with pytest.raises(CheckpointError, match="bring the encoder that it was made with"):
         EditedModel.load(tmp_path / "version", backbone=tiny("gpt2"), index="memory")
