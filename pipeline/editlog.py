@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from pipeline.editing.folder import RECORDS
 from pipeline.journal import Journal, Night
 from pipeline.sources import Aside
+from schemas.edits import EDITS
 from schemas.reports import REPORTS
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ def taken_back(source: str) -> list[str]:
 
 
 def records_of(version: Path) -> pa.Table:
-    """The records of the version in a folder: schema EDITS."""
-    return pq.read_table(version / RECORDS)
+    """The records of the version in a folder: schema EDITS. A column that its format lacks is null."""
+    return pq.read_table(version / RECORDS, schema=EDITS)
 
 
 def _states(version: Path | None) -> dict[str, str]:
@@ -51,7 +52,7 @@ def _as_reports(version: Path, edits: set[str]) -> pa.Table:
         {"edit_id": row["edit_id"], "prompt": row["prompt"], "target": row["target"], "subject": row["subject"]}
         | {"rephrases": row["rephrases"], "locality": [{"prompt": prompt} for prompt in row["locality"]]}
         | {"source": f"version {version.name}", "line": number, "time": datetime.fromtimestamp(0, UTC)}
-        | {"metadata": "{}"}
+        | {"aliases": row["aliases"], "metadata": "{}"}
         for number, row in enumerate(records_of(version).to_pylist() if edits else (), start=1)
         if row["edit_id"] in edits
     ]
@@ -163,6 +164,7 @@ class EditLog:
         return log
 
     def _rows(self, rows: list[dict[str, Any]]) -> pa.Table:
+        """The reports at some places of the log. A column that an earlier format lacks is null."""
         by_file: defaultdict[Any, list[int]] = defaultdict(list)
         for row in rows:
             by_file[row["file"]].append(row["row"])

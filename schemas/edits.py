@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from schemas.columns import column
 
-FORMAT = 1
+FORMAT = 2
 """Counts up when a column changes its meaning, comes or goes."""
 
 EDITS = pa.schema(
@@ -17,6 +17,7 @@ EDITS = pa.schema(
         column("rephrases", pa.list_(pa.string()), "other wordings, never trained"),
         column("locality", pa.list_(pa.string()), "prompts whose answers must not change"),
         column("subject", pa.string(), "what the prompt is about", nullable=True),
+        column("aliases", pa.list_(pa.string()), "other names of the subject"),
         column("state", pa.string(), "live, failed, replaced, undone or evicted"),
         column("version", pa.int64(), "version of the model that last changed this row"),
         column("action", pa.string(), "add, expand, conflict or replace; null when not learned", nullable=True),

@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from schemas.columns import column
 
-FORMAT = 1
+FORMAT = 2
 """Counts up when a column of any table here changes its meaning, comes or goes."""
 
 TIME = pa.timestamp("us", tz="UTC")
@@ -25,6 +25,7 @@ REPORTS = _schema(
     column("rephrases", pa.list_(pa.string()), "other wordings, never trained"),
     column("locality", pa.list_(_LOCALITY), "prompts whose answers must not change, and the answers where known"),
     column("subject", pa.string(), "what the prompt is about", nullable=True),
+    column("aliases", pa.list_(pa.string()), "other names of the subject"),
     column("source", pa.string(), "file or URL it came from, without passwords"),
     column("line", pa.int64(), "where in it, from 1: the line its text starts at, or the row of a table"),
     column("reporter", pa.string(), "who sent it", nullable=True),

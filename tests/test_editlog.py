@@ -19,6 +19,7 @@ from pipeline.journal import Journal, Night
 from pipeline.registry.promotions import Promotion
 from schemas.edits import EDITS
 from schemas.reports import DUPLICATES, REPORTS
+from workers.trainer import edits_of
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -36,7 +37,13 @@ class Home:
         begun = datetime.fromisoformat(night.begun)
         rows: list[dict[str, Any]] = [
             {"edit_id": ident(*edit), "prompt": edit[0], "target": edit[1], "rephrases": [], "locality": []}
-            | {"source": f"{night.number}.jsonl", "line": line, "time": begun - timedelta(minutes=1), "metadata": "{}"}
+            | {
+                "aliases": [],
+                "source": f"{night.number}.jsonl",
+                "line": line,
+                "time": begun - timedelta(minutes=1),
+                "metadata": "{}",
+            }
             for line, edit in enumerate(edits, start=1)
         ]
         pq.write_table(pa.Table.from_pylist(rows, REPORTS), night.folder / "edits.parquet")
@@ -48,7 +55,7 @@ class Home:
         gone = [ident(*edit) for edit, state in states.items() if state == "replaced"]
         rows = [
             {"edit_id": ident(*edit), "prompt": edit[0], "target": edit[1], "state": state, "replaced": []}
-            | {"rephrases": [], "locality": [], "version": 1, "steps": 1, "learned": True, "reason": ""}
+            | {"rephrases": [], "locality": [], "aliases": [], "version": 1, "steps": 1, "learned": True, "reason": ""}
             for edit, state in states.items()
         ]
         rows[-1]["replaced"] = gone
@@ -170,4 +177,22 @@ def test_a_version_from_another_home_is_known_and_asked_by_its_records(home: Hom
     asked = EditLog(new.journal, []).to_be_known(new.journal.versions / "one")
     assert asked.schema.equals(REPORTS)
     assert asked["edit_id"].to_pylist() == [ident(*A)]
+    new.journal.close()
+
+
+def test_what_an_earlier_format_wrote_is_taught_without_aliases(home: Home, tmp_path: Path) -> None:
+    old = home.night(None, A)
+    home.makes(old, "one", {A: "live"})
+    kept_back = home.night("one", C)
+    version = home.journal.versions / "one"
+    for file in (old.folder / "edits.parquet", kept_back.folder / "edits.parquet", version / "edits.parquet"):
+        table = pq.read_table(file).drop_columns(["aliases"])
+        pq.write_table(table.replace_schema_metadata({"format": "1"}), file)
+    log = EditLog(home.journal, [])
+    taught = log.to_teach(home.night("one", B))
+    assert taught.schema.equals(REPORTS)
+    assert edits_of(taught) == [Edit(*C), Edit(*B)]
+    new = Home(tmp_path / "new")
+    new.journal.take_in("one", version)
+    assert edits_of(EditLog(new.journal, []).to_be_known(new.journal.versions / "one")) == [Edit(*A)]
     new.journal.close()

@@ -111,7 +111,7 @@ class TrainerWorker:
 
 def edits_of(table: pa.Table) -> list[Edit]:
     """Rows of schema REPORTS -> edits."""
-    columns = ["prompt", "target", "rephrases", "locality", "subject"]
+    columns = ["prompt", "target", "rephrases", "locality", "subject", "aliases"]
     return [
         Edit(
             row["prompt"],
@@ -119,6 +119,7 @@ def edits_of(table: pa.Table) -> list[Edit]:
             tuple(row["rephrases"] or ()),
             tuple(other["prompt"] for other in row["locality"] or ()),
             row["subject"],
+            tuple(row["aliases"] or ()),
         )
         for row in table.select(columns).to_pylist()
     ]

@@ -111,7 +111,7 @@ def load_reports(source: str) -> list[dict[str, Any]]:
 def as_edit(row: Mapping[str, Any]) -> Edit:
     """A row of schema ``REPORTS`` as an edit."""
     near = tuple(item["prompt"] for item in row["locality"])
-    return Edit(row["prompt"], row["target"], tuple(row["rephrases"]), near, row["subject"])
+    return Edit(row["prompt"], row["target"], tuple(row["rephrases"]), near, row["subject"], tuple(row["aliases"]))
 
 
 def load_texts(source: str) -> list[str]:

@@ -17,6 +17,8 @@ from pipeline.errors import MeloError
 
 Action = Literal["add", "expand", "conflict", "replace"]
 
+_LISTS = ("rephrases", "locality", "aliases")
+
 
 class EditError(MeloError, ValueError):
     """An edit (or a call) that cannot be carried out. The model is unchanged when this is raised."""
@@ -37,6 +39,7 @@ class Edit:
         rephrases: other wordings of the prompt. They measure generality and are never trained.
         locality: prompts whose answers must not change.
         subject: what the prompt is about, where the reporter named it.
+        aliases: other names of the subject; a query that names one of them names the subject.
     """
 
     prompt: str
@@ -44,6 +47,7 @@ class Edit:
     rephrases: tuple[str, ...] = ()
     locality: tuple[str, ...] = ()
     subject: str | None = None
+    aliases: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -88,7 +92,7 @@ def edits_from_arrow(table: pa.Table | pa.RecordBatch) -> list[Edit]:
     """Reads edits from the columns ``prompt`` and ``target`` and, where they are there, the other fields of Edit.
 
     Args:
-        table: strings; ``rephrases`` and ``locality`` are lists of strings. Further columns are ignored.
+        table: strings; ``rephrases``, ``locality`` and ``aliases`` are lists of strings. Further columns are ignored.
 
     Raises:
         EditError: a column is missing or has another type.
@@ -97,15 +101,14 @@ def edits_from_arrow(table: pa.Table | pa.RecordBatch) -> list[Edit]:
     if missing:
         raise EditError(f"no column {sorted(missing)}; expected prompt and target, got {table.schema.names}")
     columns: dict[str, list[Any]] = {}
-    for name in ("prompt", "target", "subject", "rephrases", "locality"):
+    for name in ("prompt", "target", "subject", *_LISTS):
         if name in table.schema.names:
             kind = table.schema.field(name).type
-            many = name in ("rephrases", "locality")
-            wanted, fits = (pa.list_(pa.string()), _is_texts) if many else (pa.string(), _is_text)
+            wanted, fits = (pa.list_(pa.string()), _is_texts) if name in _LISTS else (pa.string(), _is_text)
             if not (pa.types.is_null(kind) or fits(kind)):
                 raise EditError(f"column {name!r} holds {kind}, expected {wanted}")
             columns[name] = table.column(name).to_pylist()
-    for name in columns.keys() & {"rephrases", "locality"}:
+    for name in columns.keys() & {*_LISTS}:
         columns[name] = [tuple(values or ()) for values in columns[name]]
     return [Edit(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
 

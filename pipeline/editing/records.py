@@ -8,7 +8,7 @@ from typing import Literal
 import pyarrow as pa
 
 from pipeline.editing.edit import Edit, EditError, Outcome
-from schemas.edits import EDITS
+from schemas.edits import EDITS, FORMAT
 
 State = Literal["live", "failed", "replaced", "undone", "evicted"]
 
@@ -59,13 +59,23 @@ class Records(dict[str, Record]):
         """What ``to_table`` was called on.
 
         Raises:
-            EditError: other columns, or an id that is not the hash of its prompt and target.
+            EditError: another format, other columns, or an id that is not the hash of its prompt and target.
         """
+        found = (table.schema.metadata or {}).get(b"format", b"none").decode()
+        if found != str(FORMAT):
+            raise EditError(f"the table of edits has format {found}, expected {FORMAT}: use the release that wrote it")
         if not table.schema.equals(EDITS):
             raise EditError(f"the table of edits has columns {table.schema.names}, expected {EDITS.names}")
         records = cls()
         for row in table.to_pylist():
-            edit = Edit(row["prompt"], row["target"], tuple(row["rephrases"]), tuple(row["locality"]), row["subject"])
+            edit = Edit(
+                row["prompt"],
+                row["target"],
+                tuple(row["rephrases"]),
+                tuple(row["locality"]),
+                row["subject"],
+                tuple(row["aliases"]),
+            )
             if edit.edit_id != row["edit_id"]:
                 raise EditError(f"edit id {row['edit_id']!r} does not belong to prompt {row['prompt']!r}")
             outcome = Outcome(

@@ -23,6 +23,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "rephrases": ("rephrases", "rephrase", "rephrase_prompt", "rephrase_prompts", "paraphrases", "paraphrase_prompts"),
     "locality": ("locality", "locality_prompt", "locality_prompts", "neighborhood_prompts"),
     "subject": ("subject", "concept", "entity"),
+    "aliases": ("aliases", "subject_aliases", "alias", "s_aliases"),
     "reporter": ("reporter", "reported_by"),
     "time": ("time", "timestamp", "reported_at", "created_at"),
     "model_version": ("model_version",),
@@ -95,8 +96,8 @@ def flat(row: dict[str, Any]) -> Fields:
         fields["target"], *others = accepted
         rest |= {"other_targets": others} if others else {}
     answer = fields.pop(_NEAR_ANSWER, None)
-    if "rephrases" in fields:
-        fields["rephrases"] = _listed(fields["rephrases"])
+    for field in fields.keys() & {"rephrases", "aliases"}:
+        fields[field] = _listed(fields[field])
     if "locality" in fields:
         fields["locality"] = _near(fields["locality"], answer)
     return fields | {"metadata": _metadata(fields.get("metadata"), rest)}

@@ -112,7 +112,8 @@ class _Pending:
             self.quarantine.append(place | {"reason": reason, "detail": detail, "time": self.now})
             return
         self.reports.append(row | {"source": file.name})
-        texts = [row["prompt"], row["target"], row["evidence"] or "", row["metadata"], *row["rephrases"]]
+        texts = [row["prompt"], row["target"], row["evidence"] or "", row["metadata"]]
+        texts += [*row["rephrases"], *row["aliases"]]
         texts += [text for near in row["locality"] for text in near.values() if text]
         self.characters += sum(map(len, texts))
 

@@ -15,7 +15,7 @@ TARGET_CHARACTERS = 4_000
 NAME_CHARACTERS = 1_000
 METADATA_BYTES = 16 * 1024
 WORDINGS = 64
-"""Rephrases, and locality prompts, of one report."""
+"""Rephrases, locality prompts, and names of the subject besides its own, of one report."""
 AHEAD = timedelta(days=1)
 """How far a report's time may lie in the future: clocks are off and time zones forgotten, but the latest report
 prevails, so that none may name a day that never comes."""
@@ -67,6 +67,7 @@ class Report(BaseModel):
     rephrases: list[Prompt] = Field(default=[], max_length=WORDINGS)
     locality: list[Near] = Field(default=[], max_length=WORDINGS)
     subject: Name | None = None
+    aliases: list[Name] = Field(default=[], max_length=WORDINGS)
     reporter: Name | None = None
     time: Time | None = None
     model_version: Annotated[Name, BeforeValidator(_counted)] | None = None

@@ -247,6 +247,7 @@ GOOD = {"prompt": ["Who?"], "target": ["Paris"]}
         (pa.table(GOOD | {"prompt": [{"text": "Who?"}]}), ["'prompt'", "string", "struct"]),
         (pa.table(GOOD | {"prompt": pa.array([b"\xff\xfe"])}), ["'prompt'", "string", "binary"]),
         (pa.table(GOOD | {"rephrases": ["Who is it?"]}), ["'rephrases'", "list<item: string>", "string"]),
+        (pa.table(GOOD | {"aliases": ["Ada"]}), ["'aliases'", "list<item: string>", "string"]),
         (pa.table(GOOD | {"locality": [[1, 2]]}), ["'locality'", "list<item: string>", "int64"]),
         (pa.table(GOOD | {"prompt": pa.array([None], pa.string())}), ["Edit 0", "prompt", "None"]),
         (pa.table(GOOD | {"target": pa.array([None], pa.string())}), ["Edit 0", "'Who?'", "None"]),
@@ -265,12 +266,16 @@ def test_arrow_of_other_columns_or_types(table: Any, named: list[str], unchanged
 def test_arrow_strings_of_every_kind_are_edits(kind: pa.DataType) -> None:
     model = new_model("gpt2")
     prompts = [*KNOWN, "Who wrote the first novel in the series?"]
-    columns = {"prompt": pa.array(prompts).cast(kind), "target": pa.array(["Paris", "1847", "green"]).cast(kind)}
-    table = pa.table(columns | {"source": [1, 2, 3], "rephrases": [["Who?"], None, []], "subject": [None, "x", None]})
+    columns: dict[str, Any] = {
+        "prompt": pa.array(prompts).cast(kind),
+        "target": pa.array(["Paris", "1847", "green"]).cast(kind),
+    }
+    columns |= {"rephrases": [["Who?"], None, []], "subject": [None, "x", None], "aliases": [None, ["y"], []]}
+    table = pa.table(columns | {"source": [1, 2, 3]})
     outcomes = model.edit(table.slice(1))
     assert [outcome.learned for outcome in outcomes] == [True, True]
     assert model.generate(prompts[1:]) == ["1847", "green"]
-    assert model.records[outcomes[0].edit_id].edit == Edit(prompts[1], "1847", subject="x")
+    assert model.records[outcomes[0].edit_id].edit == Edit(prompts[1], "1847", subject="x", aliases=("y",))
     assert len(model.records) == 2
 
 

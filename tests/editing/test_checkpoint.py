@@ -54,7 +54,7 @@ def tiny(family: Family, seed: int = 0) -> Backbone:
 def edits_for(backbone: Backbone) -> list[Edit]:
     targets = list(LABELS) if backbone.task == "classification" else TARGETS
     return [
-        Edit(prompt, target, rephrases=(f"{prompt} Or so?",), locality=tuple(UNSEEN), subject=None if i else "it")
+        Edit(prompt, target, (f"{prompt} Or so?",), tuple(UNSEEN), None if i else "it", () if i else ("the work",))
         for i, (prompt, target) in enumerate(zip(PROMPTS, targets, strict=True))
     ]
 
@@ -185,6 +185,9 @@ def test_records_are_rows_of_the_schema(saved: Path, bert: Backbone) -> None:
     assert table["edit_id"].to_pylist() == [record.edit.edit_id for record in records.values()]
     with pytest.raises(EditError, match="expected"):
         Records.from_table(table.drop_columns(["state"]))
+    older = table.drop_columns(["aliases"]).replace_schema_metadata({"format": "1"})
+    with pytest.raises(EditError, match="has format 1, expected 2: use the release"):
+        Records.from_table(older)
 
 
 # What was spoilt on its way

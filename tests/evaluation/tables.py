@@ -23,6 +23,7 @@ def reports(edits: Sequence[Edit], source: str = "drop/reports.jsonl") -> pa.Tab
             "prompt": edit.prompt,
             "target": edit.target,
             "rephrases": list(edit.rephrases),
+            "aliases": list(edit.aliases),
             "locality": [_locality(text) for text in edit.locality],
             "source": source,
             "line": number,

@@ -19,6 +19,7 @@ ROWS: list[dict[str, Any]] = [
         "rephrases": ["Which city is Australia's capital?"],
         "locality": [{"prompt": "What is the capital of New Zealand?", "target": "Wellington"}],
         "subject": "Australia",
+        "aliases": ["Down Under", "Oz"],
         "reporter": "Ada",
         "time": "2026-03-01T12:00:00+01:00",
     },

@@ -24,6 +24,7 @@ def report(prompt: str, target: str, day: int = 1, line: int = 1, source: str = 
         "prompt": prompt,
         "target": target,
         "rephrases": [],
+        "aliases": [],
         "locality": [],
         "source": source,
         "line": line,

@@ -28,12 +28,12 @@ def test_every_format_gives_the_same_reports(name: str, tmp_path: Path) -> None:
     assert found.quarantine == []
     assert found.pairs == pairs(ROWS)
     first = found.reports[0]
-    assert first["rephrases"] == ROWS[0]["rephrases"]
+    assert (first["rephrases"], first["aliases"]) == (ROWS[0]["rephrases"], ROWS[0]["aliases"])
     assert first["locality"] == ROWS[0]["locality"]
     assert (first["subject"], first["reporter"], first["source"]) == ("Australia", "Ada", str(file))
     assert first["time"] == datetime(2026, 3, 1, 11, tzinfo=UTC)
     assert [row["edit_id"] for row in found.reports] == [Edit(*pair).edit_id for pair in pairs(ROWS)]
-    assert found.reports[1]["rephrases"] == [] and found.reports[1]["subject"] is None
+    assert found.reports[1]["rephrases"] == found.reports[1]["aliases"] == [] and found.reports[1]["subject"] is None
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_every_format_gives_the_same_reports(name: str, tmp_path: Path) -> None:
     [
         ("a.jsonl", [1, 2, 3]),
         ("lines.json", [2, 3, 4]),
-        ("pretty.json", [2, 18, 23]),
+        ("pretty.json", [2, 22, 27]),
         ("comma.csv", [2, 3, 5]),
         ("a.parquet", [1, 2, 3]),
         ("a.arrow", [1, 2, 3]),

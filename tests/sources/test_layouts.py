@@ -233,6 +233,21 @@ def test_fields_go_by_several_names(row: dict[str, Any]) -> None:
     assert (fields["prompt"], fields["target"]) == ("a?", "b")
 
 
+@pytest.mark.parametrize(
+    ("row", "aliases"),
+    [
+        ({"aliases": ["Oz", "Down Under"]}, ["Oz", "Down Under"]),
+        ({"alias": "Oz"}, ["Oz"]),
+        ({"Subject Aliases": '["Oz", "Down Under"]'}, ["Oz", "Down Under"]),
+        ({"s_aliases": "[]"}, []),
+        ({"s_aliases": ["no"], "aliases": ["Oz"]}, ["Oz"]),
+    ],
+)
+def test_aliases_go_by_several_names_and_one_is_a_list_of_it(row: dict[str, Any], aliases: list[str]) -> None:
+    (fields,) = told({"prompt": "p", "target": "t"} | row)
+    assert fields["aliases"] == aliases
+
+
 def test_what_no_field_takes_is_metadata() -> None:
     (fields,) = told({"prompt": "a", "target": "b", "text": "c", "ticket": 7, "metadata": '{"channel": "mail"}'})
     assert fields["metadata"] == {"channel": "mail", "ticket": 7, "text": "c"}

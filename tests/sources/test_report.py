@@ -41,6 +41,9 @@ def put(tmp_path: Path, *rows: dict[str, Any]) -> Gathered:
         ({"locality": ["n"] * 65}, "locality: List should have at most 64 items after validation, not 65 (list came)"),
         ({"locality": [{"target": "t"}]}, "locality.0.prompt: Input should be a valid string (NoneType came)"),
         ({"subject": "x" * 1_001}, "subject: String should have at most 1000 characters (str came)"),
+        ({"aliases": ["a"] * 65}, "aliases: List should have at most 64 items after validation, not 65 (list came)"),
+        ({"aliases": ["Oz", " "]}, "aliases.1: it is blank"),
+        ({"aliases": ["x" * 1_001]}, "aliases.0: String should have at most 1000 characters (str came)"),
         ({"time": "yesterday"}, "time: Input should be a valid datetime"),
         ({"time": True}, "time: true or false came, expected a time"),
         ({"time": "9999-01-01"}, "time: 9999-01-01T00:00:00+00:00 lies in the future"),
@@ -62,6 +65,7 @@ def test_what_is_just_within_the_limits_is_taken(tmp_path: Path) -> None:
         "prompt": "é" * 20_000,
         "target": "t" * 4_000,
         "rephrases": ["r"] * 64,
+        "aliases": ["x" * 1_000] * 64,
         "locality": ["n"] * 64,
         "note": "x" * (16_384 - len('{"note": ""}')),
     }
