@@ -7,18 +7,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.editing.edit import Edit
-from pipeline.editing.subjects import JOINERS, QUESTION_WORDS, spelt
+from pipeline.editing.spelling import JOINERS, QUESTION_WORDS
+from pipeline.editing.subjects import spelt
 
 _QUOTED = re.compile(r"[\"“„«]([^\"“”„«»]+)[\"”“»]")
 _WORD = re.compile(r"\S+")
 
 
 def subjects_of(edits: Sequence[Edit]) -> list[str]:
-    """The subject of each edit, given or found; empty where there is none, or its own prompt does not name it."""
+    """The subject of each edit, given or found; empty where there is none, or its own prompt does not name it.
+
+    A prompt that names an alias names the subject.
+    """
     found = [edit.subject or shared_subject(edit.prompt, edit.rephrases) or "" for edit in edits]
     found = [" ".join(subject.split()) for subject in found]
     # A prompt that misspells its subject is told from others by its key alone.
-    return [subject if spelt(subject, edit.prompt) else "" for subject, edit in zip(found, edits, strict=True)]
+    return [
+        subject if any(spelt(name, edit.prompt) for name in (subject, *edit.aliases)) else ""
+        for subject, edit in zip(found, edits, strict=True)
+    ]
 
 
 def shared_subject(prompt: str, rephrases: Sequence[str]) -> str | None:

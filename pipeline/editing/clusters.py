@@ -133,9 +133,13 @@ class Clusters:
         return self._rows.vector(self._rows.keys[edit_id]).clone()
 
     @property
-    def subjects(self) -> set[str]:
-        """Those that clusters have: a prompt must name one for them to apply."""
-        return {cluster.subject for cluster in self._rows.clusters.values()} - {""}
+    def subjects(self) -> dict[str, list[str]]:
+        """What a prompt must name for clusters to apply -> ids of the edits that lie in them, not withdrawn."""
+        found: dict[str, list[str]] = {}
+        for cluster in self._rows.clusters.values():
+            if cluster.subject:
+                found.setdefault(cluster.subject, []).extend(key.edit_id for key in cluster.live)
+        return found
 
     def strays(self, edit_ids: Sequence[str]) -> list[str]:
         """Those edits whose own prompt is not routed to their key: it is gone, or another centre is nearer.

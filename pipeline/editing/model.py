@@ -389,7 +389,8 @@ class EditedModel:
                 alive = self.records.blocks()
                 self.blocks.drop([block for block in self.blocks.ids if block not in alive])
                 self._pending.append(delta)
-                self._routed.know(self.clusters.subjects)
+                about = self.clusters.subjects.items()
+                self._routed.know({subject: [self.records[i].edit for i in ids] for subject, ids in about})
             while self._pending:
                 self._index.apply(self._pending[0])
                 self._pending.pop(0)

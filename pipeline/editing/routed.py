@@ -5,7 +5,7 @@ Shape letters: b prompts, s tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 
 from pipeline.editing.backbone import Backbone
 from pipeline.editing.blocks import Blocks, DynamicLora
-from pipeline.editing.edit import Route
+from pipeline.editing.edit import Edit, Route
 from pipeline.editing.encoders import Asked, KeyEncoder
 from pipeline.editing.forced import Forced, prompt_mask, teacher_forced
 from pipeline.editing.index import Index
@@ -55,9 +55,16 @@ class RoutedBackbone:
         self._lock = lock
         self._gate = SubjectGate[str]()
 
-    def know(self, subjects: set[str]) -> None:
-        """Takes in what edits are about: a prompt that names none of these is led to no edit that has a subject."""
-        self._gate.keep(subjects)
+    def know(self, edits: Mapping[str, Sequence[Edit]]) -> None:
+        """Takes in which edits are about what: a prompt that names no subject is led to no edit that has one.
+
+        Args:
+            edits: those about each subject; a prompt that names an alias of one of them names the subject.
+        """
+        names = {
+            subject: [subject, *(alias for edit in about for alias in edit.aliases)] for subject, about in edits.items()
+        }
+        self._gate.hold(names, {subject: [edit.prompt for edit in about] for subject, about in edits.items()})
 
     def route(self, prompts: Sequence[str]) -> list[Route]:
         """See ``EditedModel.route``."""

@@ -50,8 +50,10 @@ def test_the_subject_is_given_or_found_and_stands_in_the_prompt() -> None:
         Edit("Who founded Acme Corp?", "Eve", subject="Initech"),
         Edit("Who founded Acme Corp?", "Dan", subject="Acme Corpp"),  # its own prompt has to name it to the letter
         Edit("who won", "Kim"),
+        Edit("Who founded Acme Corp?", "Flo", subject="Acme Corporation", aliases=("Acme", "Acme Corp")),
+        Edit("Who founded Acme Corp?", "Gil", subject="Acme Corporation", aliases=("Initech",)),
     ]
-    assert subjects_of(edits) == ["Acme Corp", "Acme Corp", "", "", ""]
+    assert subjects_of(edits) == ["Acme Corp", "Acme Corp", "", "", "", "Acme Corporation", ""]
     assert subjects_of([]) == []
 
 

@@ -54,7 +54,10 @@ def test_each_subject_is_folded_as_if_alone(edits: list[Coming], mode: Conflicts
         alone = Clusters(1, 1.5 if subject else 0.5, mode)
         fold(alone, [(i, ("", label, key)) for i, (about, label, key) in numbered if about == subject])
         assert balls(together, subject) == balls(alone, "")
-    assert together.subjects == {about for about, _, _ in edits} - {""}
+    held = {about: [e for *_, ids in balls(together, about) for e in ids] for about in SUBJECTS[1:]}
+    assert {about: sorted(ids) for about, ids in together.subjects.items()} == {
+        about: sorted(ids) for about, ids in held.items() if ids
+    }
     kept = [f"e{i}" for i, _ in numbered]
     if mode == "keep":
         assert together.strays([e for e in kept if e in {r["edit_id"] for r in together.tables()[1].to_pylist()}]) == []

@@ -57,9 +57,36 @@ def test_what_is_undone_is_named_no_more_and_a_loaded_model_names_the_same(tmp_p
     assert loaded.save(tmp_path / "again") == digest
 
 
+def test_a_prompt_that_names_an_alias_is_led_to_the_subject_while_an_edit_has_it(tmp_path: Path) -> None:
+    known = Edit(BOB.prompt, BOB.target, subject="Robert Green", aliases=("Bob Green", "Bobby"))
+    model = edited([ADA, known], subject_radius=1e6)
+    asked = ["where is Bobby now?", "where is Robert Green now?", known.prompt]
+    assert led(model, *asked) == ["1901"] * 3
+    model.save(tmp_path / "version")
+    backbone = from_objects(*tiny_backbone("gpt2"), "causal", "tiny-gpt2")
+    loaded = EditedModel.load(tmp_path / "version", backbone=backbone, index="memory")
+    assert led(loaded, *asked) == ["1901"] * 3
+    left = Edit("In which year has Robert Green left?", "1901", subject="Robert Green")
+    model.edit([left])
+    asked = ["In which year has Bobby left?", "In which year has Rob Green left?", left.prompt]
+    assert [route.edit_id for route in model.route(asked)] == [left.edit_id, None, left.edit_id]
+    model.undo([known.edit_id])
+    assert [route.edit_id for route in model.route(asked)] == [None, None, left.edit_id]
+
+
+def test_a_longer_subject_takes_queries_but_no_edits_own_prompt() -> None:
+    short = Edit("When did Ada Brown Smith move?", "1847", subject="Ada Brown")
+    model = edited([short], subject_radius=1e6)
+    asked = ["where is Ada Brown Smith now?", "where is Ada Brown now?", short.prompt]
+    assert [route.edit_id for route in model.route(asked)] == [short.edit_id] * 3
+    longer = Edit("Where was Ada Brown Smith born?", "Paris", subject="Ada Brown Smith")
+    model.edit([longer])
+    assert [route.edit_id for route in model.route(asked)] == [longer.edit_id, short.edit_id, short.edit_id]
+
+
 def test_without_the_setting_subjects_are_passed_over() -> None:
     model = edited([ADA, BOB], subjects=False)
-    assert model.clusters.subjects == set()
+    assert model.clusters.subjects == {}
     assert led(model, ADA.prompt, BOB.prompt) == ["1847", "1901"]
 
 
