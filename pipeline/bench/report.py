@@ -13,7 +13,7 @@ from pipeline.bench.generation import GenerationReport
 from pipeline.bench.learning import CLOSE, MATCHED, PUBLISHED, LearningReport
 from pipeline.bench.measure import Machine
 from pipeline.bench.quality import QualityReport, Share
-from pipeline.bench.routing import AWAY, RADIUS, WIDTH, Routing
+from pipeline.bench.routing import AWAY, RADIUS, SUBJECTS, WIDTH, Routing
 
 PAPER_MILLIONS = 0.12
 """MELO, Table 3: millions of extra parameters for 1,000 edits of T5-small."""
@@ -127,18 +127,18 @@ def quality(found: QualityReport) -> RenderableType:
 
 def routing(found: Sequence[Routing]) -> RenderableType:
     """How long a search takes."""
-    columns = ["keys", "prompts", "they lie", "memory", "edge", "right"]
+    columns = ["keys", "prompts", "they lie", "memory", "edge", "subjects", "right"]
     table = new_table("Routing: p50 milliseconds of one query, one thread", columns)
     for size, prompts, where in dict.fromkeys((row.keys, row.prompts, row.where) for row in found):
         rows = {row.home: row for row in found if (row.keys, row.prompts, row.where) == (size, prompts, where)}
         right = min(row.right for row in rows.values())
-        times = (f"{rows[home].p50_ms:.3f}" for home in ("memory", "edge"))
+        times = (f"{rows[home].p50_ms:.3f}" for home in ("memory", "edge", SUBJECTS))
         table.add_row(f"{size:,}", str(prompts), where, *times, f"{right:.3f}")
     return with_notes(
         table,
         f"Isotropic Gaussian keys of width {WIDTH}, each a cluster of radius {RADIUS:g}; a prompt inside lies {AWAY:g} "
         "from its key, one outside is another Gaussian. memory: exact search in torch; edge: Qdrant Edge on disk. "
-        "Right: led to its block, or to none.",
+        "subjects: what prompts name, of as many names. Right: led to its block, or to none; its subject found alone.",
     )
 
 

@@ -1,7 +1,8 @@
-"""How long the index takes to find the scope of a prompt, as it grows."""
+"""How long it takes to find the scope of a prompt, and the subjects that it names, as there are more of them."""
 
 from __future__ import annotations
 
+import random
 import statistics
 import tempfile
 import time
@@ -13,6 +14,7 @@ import torch
 
 from pipeline.bench.measure import threads
 from pipeline.editing.index import Delta, Index, open_index
+from pipeline.editing.subjects import SubjectGate
 
 WIDTH = 512
 """d, the width of T5-small's keys."""
@@ -21,21 +23,25 @@ RADIUS = 1.0
 AWAY = 0.5
 """How far from its key a query inside a scope lies."""
 ROWS_AT_ONCE = 10_000
+SUBJECTS = "subjects"
+"""Stands for a home of the index where the names of edits' subjects are looked for."""
+QUESTION = "What is the country of origin of {}, and who found it first?"
 
 Where = Literal["inside", "outside"]
+_WHERE: tuple[Where, Where] = ("inside", "outside")
 
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """One home of the index at one size.
+    """One home of the index, or the subjects' names, at one size.
 
     Attributes:
-        home: ``memory`` or ``edge``.
-        keys: in the index, each a cluster of its own.
+        home: ``memory``, ``edge`` or ``SUBJECTS``.
+        keys: in the index, each a cluster of its own; or names.
         prompts: in one query.
-        where: whether they lie inside of a scope or outside of all.
+        where: whether they lie inside of a scope or outside of all; whether they name a subject or none.
         p50_ms: median milliseconds of a query, one thread.
-        right: share of prompts led to their block, or to none.
+        right: share of prompts led to their block, or to none; of which the subject was found, or none.
     """
 
     home: str
@@ -47,10 +53,10 @@ class Routing:
 
 
 def measure_routing(sizes: Sequence[int], prompts: Sequence[int], rounds: int, seed: int) -> tuple[Routing, ...]:
-    """Times both homes in turn at each size, on isotropic Gaussian keys of width ``WIDTH``.
+    """Times both homes in turn at each size, on isotropic Gaussian keys of width ``WIDTH``; then names, two words each.
 
     Args:
-        sizes: keys in the index, ascending.
+        sizes: keys in the index, and names, ascending.
         prompts: in one query.
         rounds: queries of each kind; no two are alike.
         seed: of keys and queries.
@@ -67,11 +73,16 @@ def measure_routing(sizes: Sequence[int], prompts: Sequence[int], rounds: int, s
                     _fill(home, keys, filled, size)
                 filled = size
                 for b in prompts:
-                    for where in ("inside", "outside"):
+                    for where in _WHERE:
                         found += _time(homes, keys[:size], b, where, rounds, generator)
         finally:
             for home in homes.values():
                 home.close()
+        rng = random.Random(seed)
+        for size in sizes:
+            gate, names = SubjectGate[str](), _names(size, rng)
+            gate.hold({name: [name] for name in names})
+            found += [_time_names(gate, names, b, where, rounds, rng) for b in prompts for where in _WHERE]
     return tuple(found)
 
 
@@ -114,3 +125,30 @@ def _queries(
         return directions, [None] * b
     blocks = torch.randint(len(keys), (b,), generator=generator)
     return keys[blocks] + AWAY * directions / directions.norm(dim=1, keepdim=True), blocks.tolist()
+
+
+def _names(count: int, rng: random.Random) -> list[str]:
+    """Distinct names of two words that can be pronounced."""
+    found: dict[str, None] = {}
+    while len(found) < count:
+        found[" ".join("".join(rng.choice("bdfgklmnprstvz") + rng.choice("aeiou") for _ in range(4)) for _ in "ab")] = (
+            None
+        )
+    return list(found)
+
+
+def _time_names(
+    gate: SubjectGate[str], names: Sequence[str], b: int, where: Where, rounds: int, rng: random.Random
+) -> Routing:
+    """Times questions about the gate's names, or about others."""
+    seconds: list[float] = []
+    right = 0
+    for _ in range(1 + rounds):
+        asked = rng.choices(names, k=b) if where == "inside" else _names(b, rng)
+        texts = [QUESTION.format(name.title()) for name in asked]
+        start = time.perf_counter()
+        named = gate.named(texts)
+        seconds.append(time.perf_counter() - start)
+        right += sum(found == ([name] if where == "inside" else []) for found, name in zip(named, asked, strict=True))
+    # The first one lays the names out.
+    return Routing(SUBJECTS, len(names), b, where, 1000 * statistics.median(seconds[1:]), right / (b * (1 + rounds)))

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 from rapidfuzz.distance import OSA
 
-from pipeline.editing.spelling import ORDINARY, Vocabulary, forgiven, plain
+from pipeline.editing.spelling import ORDINARY, Readings, Vocabulary, forgiven, plain
 
 Group = TypeVar("Group", int, str)
 
@@ -84,7 +84,9 @@ class SubjectGate(Generic[Group]):
         """For each text the ids of the groups that it names, ascending."""
         if self._changed:
             self._lay()
-        return [sorted(self._meant(text)) for text in texts]
+        lines = [plain(text).split() for text in texts]
+        readings = self._vocabulary.readings(lines)
+        return [sorted(self._meant(*text)) for text in zip(texts, lines, readings, strict=True)]
 
     def _lay(self) -> None:
         """Brings what is laid out for the search up to what is wanted."""
@@ -107,31 +109,32 @@ class SubjectGate(Generic[Group]):
             self._vocabulary.add(words)
             self._begun.setdefault(key, []).append(_Name(group, key, _typos(key, self.threshold), given.strip()))
 
-    def _meant(self, text: str) -> set[Group]:
+    def _meant(self, text: str, words: Sequence[str], readings: Sequence[Readings]) -> set[Group]:
         """The groups of the names in a text but for those that stand inside longer ones."""
-        line = plain(text)
         meant: set[Group] = set()
         covered: set[Group] = set()
         around: list[tuple[int, int, Group]] = []  # what begins before a place, or there, and goes on after it
-        for start, stop, group in sorted(self._found(line.split(), text), key=lambda place: (place[0], -place[1])):
+        for start, stop, group in sorted(self._found(text, words, readings), key=lambda place: (place[0], -place[1])):
             around = [place for place in around if place[1] > start]
             longer = any(end >= stop and (begin, end) != (start, stop) and g != group for begin, end, g in around)
             (covered if longer else meant).add(group)
             around.append((start, stop, group))
-        own = {group for group in covered - meant if line in map(plain, self._prompts.get(group, ()))}
-        return meant | own
+        own = (
+            group for group in covered - meant if words in [plain(own).split() for own in self._prompts.get(group, ())]
+        )
+        return meant.union(own)
 
-    def _found(self, words: Sequence[str], text: str) -> Iterator[tuple[int, int, Group]]:
+    def _found(self, text: str, words: Sequence[str], readings: Sequence[Readings]) -> Iterator[tuple[int, int, Group]]:
         """Every place where a name stands: the first of its words, the one after its last, and the group."""
-        begun, options = self._begun, self._vocabulary.readings(words)
-        ways = [(key, at, at + taken) for at, first in enumerate(options) for key, taken in first if key in begun]
+        begun = self._begun
+        ways = [(key, at, at + taken) for at, first in enumerate(readings) for key, taken in first if key in begun]
         while ways:
             key, start, stop = ways.pop()
             for name in begun[key]:
                 if name.meant(" ".join(words[start:stop]), text, self._vocabulary.known):
                     yield start, stop, name.group
-            for reading, taken in options[stop] if stop < len(words) else ():
-                if (longer := f"{key} {reading}") in begun:
+            for more, taken in readings[stop] if stop < len(words) else ():
+                if (longer := f"{key} {more}") in begun:
                     ways.append((longer, start, stop + taken))
 
 

@@ -68,7 +68,7 @@ def test_quick_json(on_disk: OnDisk) -> None:
 
     assert {(row["home"], row["keys"], row["prompts"], row["where"]) for row in found["routing"]} == {
         (home, keys, prompts, where)
-        for home in ("memory", "edge")
+        for home in ("memory", "edge", "subjects")
         for keys in (1_000, 10_000)
         for prompts in (1, 32)
         for where in ("inside", "outside")
