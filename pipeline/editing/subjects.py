@@ -37,12 +37,11 @@ class SubjectGate(Generic[Group]):
     transposed character) and a score of at least ``threshold``, where the score is 100 times the share of its
     characters that are right. Its words must hold up one by one as well: up to three letters exact but for joiners
     ("of"), up to seven letters one error, words with digits exact, and no misspelt word is a word of another name or of
-    a prompt. So a name may stop being named by a misspelling when another group comes; it never does where it is spelt
-    right.
+    a group's prompt. So a name may stop being named by a misspelling when another group comes.
 
     Where a longer name of another group is found, the shorter ones inside it are not meant: "New York City" names no
     "New York", unless that stands elsewhere in the text as well. So a query may stop reaching the edits of one
-    subject when another comes whose name is longer. A group's own prompts, which spell one of its names, always do.
+    subject when another comes whose name is longer. A group is always named by its own prompts, which spell its name.
     """
 
     def __init__(self, threshold: float = 80.0) -> None:
@@ -119,10 +118,10 @@ class SubjectGate(Generic[Group]):
             longer = any(end >= stop and (begin, end) != (start, stop) and g != group for begin, end, g in around)
             (covered if longer else meant).add(group)
             around.append((start, stop, group))
-        own = (
-            group for group in covered - meant if words in [plain(own).split() for own in self._prompts.get(group, ())]
-        )
-        return meant.union(own)
+        for group in covered - meant:
+            if any(plain(prompt).split() == words for prompt in self._prompts.get(group, ())):
+                meant.add(group)
+        return meant
 
     def _found(self, text: str, words: Sequence[str], readings: Sequence[Readings]) -> Iterator[tuple[int, int, Group]]:
         """Every place where a name stands: the first of its words, the one after its last, and the group."""
