@@ -8,13 +8,16 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.editing.edit import normalise
+from pipeline.evaluation.probes import Probing, probes
 from schemas.answers import QUESTIONS
 
-_NEEDED = ("edit_id", "prompt", "target", "rephrases", "locality", "source")
+_NEEDED = ("edit_id", "prompt", "target", "rephrases", "locality", "subject", "source")
 
 
-def questions(edits: pa.Table, upstream: Sequence[tuple[str, str]] = ()) -> pa.Table:
+def questions(edits: pa.Table, upstream: Sequence[tuple[str, str]] = (), probing: Probing | None = None) -> pa.Table:
     """Every edit's prompt, its rephrases and its locality prompts, in the edits' order; then the upstream task's.
+
+    Last come the questions that are derived from edits, where they are asked for.
 
     A locality or upstream prompt that is an edit's own prompt or rephrase is left out: its answer was to change.
 
@@ -22,6 +25,7 @@ def questions(edits: pa.Table, upstream: Sequence[tuple[str, str]] = ()) -> pa.T
         edits: schema ``REPORTS``, one row for each edit that the model is to know: neither replaced nor undone. A
             further column ``version`` (int64) says which version learned it; without one ``ask`` looks it up.
         upstream: prompts of the task that the backbone was made for, with their right answers.
+        probing: which questions are derived from edits; None: none are.
 
     Returns:
         A table of schema ``QUESTIONS``.
@@ -40,6 +44,8 @@ def questions(edits: pa.Table, upstream: Sequence[tuple[str, str]] = ()) -> pa.T
         for prompt, expected in upstream
         if normalise(prompt) not in taught
     ]
+    if probing is not None:
+        asked += probes(rows, taught, probing)
     return pa.Table.from_pylist(asked, schema=QUESTIONS)
 
 
