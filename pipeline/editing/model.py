@@ -220,13 +220,29 @@ class EditedModel:
         self._publish()
         return self._routed.route(prompts)
 
-    def answer(self, prompts: Sequence[str], new_tokens: int) -> list[list[int]]:
-        """Token ids of greedy answers to one batch, run-ons and pads included; of a class its id alone."""
+    def answer(
+        self, prompts: Sequence[str], new_tokens: int, blocks: Sequence[int | None] | None = None
+    ) -> list[list[int]]:
+        """Token ids of greedy answers to one batch, run-ons and pads included; of a class its id alone.
+
+        Args:
+            prompts: as they were sent.
+            new_tokens: of an answer at most.
+            blocks: what answers each prompt, in place of what it would be routed to; None in it: the backbone alone.
+        """
+        classes = self.backbone.task == "classification"
         ids, mask = self.backbone.pad(self.backbone.tokenize_prompts(prompts), side=self.backbone.padding_side)
-        if self.backbone.task == "classification":
-            return self.generate(ids, mask).argmax(-1, keepdim=True).tolist()
-        sequences = self.generate(ids, mask, do_sample=False, num_beams=1, max_new_tokens=new_tokens)
-        return sequences[:, ids.shape[1] if self.backbone.task == "causal" else 1 :].tolist()
+        arguments = {} if classes else {"do_sample": False, "num_beams": 1, "max_new_tokens": new_tokens}
+        self._publish()
+        output = self._routed.generate(ids, mask, arguments, blocks)
+        if classes:
+            return output.argmax(-1, keepdim=True).tolist()
+        return output[:, ids.shape[1] if self.backbone.task == "causal" else 1 :].tolist()
+
+    def block_of(self, edit_id: str) -> int | None:
+        """The block that answers an edit; None where the edit is not live."""
+        record = self.records.get(edit_id)
+        return record.outcome.block if record is not None and record.state == "live" else None
 
     def forced(self, prompts: Sequence[str], targets: Sequence[str]) -> Forced:
         """How likely targets are, token by token, each prompt routed as ``generate`` would route it.

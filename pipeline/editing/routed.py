@@ -75,22 +75,26 @@ class RoutedBackbone:
             return self._index.route(keys, True, self._named(lambda: prompts))
 
     def generate(
-        self, inputs: Sequence[str] | str | torch.Tensor, attention_mask: torch.Tensor | None, arguments: dict[str, Any]
+        self,
+        inputs: Sequence[str] | str | torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        arguments: dict[str, Any],
+        blocks: Sequence[int | None] | None = None,
     ) -> Any:
-        """See ``EditedModel.generate``; ``arguments`` are transformers' own."""
+        """See ``EditedModel.generate`` and ``answer``; ``arguments`` are transformers' own."""
         backbone = self._backbone
         if isinstance(inputs, torch.Tensor):
             ids = inputs.to(backbone.device)
             mask = backbone.infer_mask(ids) if attention_mask is None else attention_mask.to(ids.device)
             ids, mask = backbone.aligned(ids, mask)
-            return self._answer(ids, Asked(mask, lambda: backbone.texts_of(ids, mask)), arguments)
+            return self._answer(ids, Asked(mask, lambda: backbone.texts_of(ids, mask)), arguments, blocks)
         prompts = [inputs] if isinstance(inputs, str) else list(inputs)
         if not prompts:
             return []
         ids, mask = backbone.pad(backbone.tokenize_prompts(prompts), side=backbone.padding_side)
         if backbone.task != "classification" and not arguments.keys() & LENGTHS:
             arguments = arguments | {"max_new_tokens": ANSWER_TOKENS}
-        output = self._answer(ids, Asked(mask, lambda: prompts), arguments)
+        output = self._answer(ids, Asked(mask, lambda: prompts), arguments, blocks)
         if backbone.task == "classification":
             answers = [backbone.labels[label] for label in output.argmax(-1).tolist()]
         else:
@@ -110,9 +114,11 @@ class RoutedBackbone:
         """The subjects that each prompt names; None where no edit has one, and no text is looked at."""
         return self._gate.named(texts()) if len(self._gate) else None
 
-    def _answer(self, ids: torch.Tensor, asked: Asked, arguments: dict[str, Any]) -> Any:
+    def _answer(
+        self, ids: torch.Tensor, asked: Asked, arguments: dict[str, Any], blocks: Sequence[int | None] | None
+    ) -> Any:
         mask = asked.mask
-        with self._routed(asked), torch.no_grad():
+        with self._routed(asked) if blocks is None else self._given(blocks), torch.no_grad():
             if self._backbone.task == "classification":
                 return self._backbone.model(input_ids=ids, attention_mask=mask, **arguments).logits
             arguments = self._backbone.generation_defaults | arguments
@@ -125,12 +131,23 @@ class RoutedBackbone:
         def activate(keys: torch.Tensor) -> None:
             with self._lock:
                 routes = self._index.route(keys.cpu(), subjects=self._named(asked.texts))
-                chosen = [route.block for route in routes]
-                rows = [row for row, block in enumerate(chosen) if block is not None]
-                weights = self._blocks.gather([block for block in chosen if block is not None])
-            if rows:
-                where = None if len(rows) == len(chosen) else torch.tensor(rows, device=self._backbone.device)
-                self._lora.activate(weights, where, len(chosen), self._backbone.dtype)
+                self._activate([route.block for route in routes])
 
         with self._lora.request(), self._encoder.during(asked, activate):
             yield
+
+    @contextmanager
+    def _given(self, blocks: Sequence[int | None]) -> Iterator[None]:
+        """A request that is not routed: it was said which block answers each prompt."""
+        with self._lora.request():
+            with self._lock:
+                self._activate(blocks)
+            yield
+
+    def _activate(self, chosen: Sequence[int | None]) -> None:
+        """Switches on one block a prompt, or none; under the lock, so that no block is dropped meanwhile."""
+        rows = [row for row, block in enumerate(chosen) if block is not None]
+        if rows:
+            weights = self._blocks.gather([block for block in chosen if block is not None])
+            where = None if len(rows) == len(chosen) else torch.tensor(rows, device=self._backbone.device)
+            self._lora.activate(weights, where, len(chosen), self._backbone.dtype)
