@@ -6,19 +6,19 @@ import pyarrow as pa
 
 from schemas.columns import column
 
-FORMAT = 2
+FORMAT = 3
 """Counts up when a column of either table changes its meaning, comes or goes."""
 
 _METADATA = {"format": str(FORMAT)}
 
 QUESTIONS = pa.schema(
     [
-        column("kind", pa.string(), "edit, rephrase, locality, upstream, or (in a study) accurate"),
-        column("edit_id", pa.string(), "edit that the question belongs to; null for upstream", nullable=True),
+        column("kind", pa.string(), "of pipeline.evaluation.kinds, or (in a study) accurate"),
+        column("edit_id", pa.string(), "edit it belongs to; null for upstream and unrelated", nullable=True),
         column("prompt", pa.string(), "what is asked, as it was sent"),
         column("expected", pa.string(), "the right answer; null where only agreement counts", nullable=True),
-        column("source", pa.string(), "file or URL that the edit came from; null for upstream", nullable=True),
-        column("version", pa.int64(), "version of the model that learned the edit; null for upstream", nullable=True),
+        column("source", pa.string(), "file or URL that the edit came from; null without one", nullable=True),
+        column("version", pa.int64(), "version of the model that learned the edit; null without one", nullable=True),
     ],
     metadata=_METADATA,
 )
@@ -30,6 +30,7 @@ ANSWERS = pa.schema(
         column("base_answer", pa.string(), "what the backbone says without blocks", nullable=True),
         column("exact_match", pa.float64(), "1 or 0; null without an expected answer", nullable=True),
         column("f1", pa.float64(), "of words, 0 to 1; null without one, and for a classifier", nullable=True),
+        column("oracle_exact_match", pa.float64(), "with the edit's own block on; null: not so asked", nullable=True),
         column("base_exact_match", pa.float64(), "the backbone's", nullable=True),
         column("base_f1", pa.float64(), "the backbone's", nullable=True),
         column("forced_exact_match", pa.float64(), "all tokens likeliest, each after the right ones", nullable=True),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pipeline.editing.backbone import Backbone
 from pipeline.editing.edit import Route
@@ -33,3 +33,22 @@ class Answerer(Protocol):
 
     def learned_in(self, edit_id: str) -> int | None:
         """The version that learned an edit; None where there are no versions."""
+
+
+@runtime_checkable
+class BlockAnswerer(Answerer, Protocol):
+    """Can also be told which block answers, so that what a block knows is seen apart from what is led to it."""
+
+    def block_of(self, edit_id: str) -> int | None:
+        """The block that answers an edit; None where there is none."""
+
+    def answer(
+        self, prompts: Sequence[str], new_tokens: int, blocks: Sequence[int | None] | None = None
+    ) -> list[list[int]]:
+        """As an ``Answerer`` does.
+
+        Args:
+            prompts: as they were sent.
+            new_tokens: of an answer at most.
+            blocks: what answers each prompt, in place of what it would be routed to.
+        """

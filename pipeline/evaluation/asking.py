@@ -13,8 +13,9 @@ from pipeline.editing.answering import SLACK
 from pipeline.editing.backbone import Backbone
 from pipeline.editing.edit import EditError
 from pipeline.editing.forced import Forced, teacher_forced
-from pipeline.evaluation.answerer import Answerer
+from pipeline.evaluation.answerer import Answerer, BlockAnswerer
 from pipeline.evaluation.generation import backbone_answers, batches
+from pipeline.evaluation.kinds import SAID
 from pipeline.evaluation.metrics import exact_match, f1, shared_f1
 from schemas.answers import ANSWERS, QUESTIONS
 
@@ -80,6 +81,8 @@ def ask(model: Answerer, questions: pa.Table, forced: bool = False, before: Back
     A causal model's continuation goes on where the expected one ends, so it is scored as far as that goes. What a
     block answers was taught with its end and is scored whole.
 
+    A question that is to get an edit's target is asked with that edit's own block on as well, unless it was led there.
+
     Args:
         model: the version.
         questions: schema ``QUESTIONS``.
@@ -106,6 +109,8 @@ def ask(model: Answerer, questions: pa.Table, forced: bool = False, before: Back
     prompts, rooms = [question.prompt for question in asked], [question.room for question in asked]
     for batch in batches(model.backbone, prompts, rooms):
         _answer(model, before, [asked[i] for i in batch])
+    if isinstance(model, BlockAnswerer):
+        _ask_own_blocks(model, asked)
     if model.backbone.task == "causal" or (forced and model.backbone.task == "seq2seq"):
         scored = [question for question in asked if question.expected is not None]
         scored.sort(key=lambda question: len(question.prompt))
@@ -157,6 +162,33 @@ def _answer(model: Answerer, backbone_says: BackboneAnswers, batch: Sequence[_As
         for side, text in sides.items():
             row[f"{side}exact_match"] = exact_match(text, row["expected"], backbone.task)
             row[f"{side}f1"] = None if backbone.task == "classification" else f1(text, row["expected"])
+
+
+def _ask_own_blocks(model: BlockAnswerer, asked: Sequence[_Asked]) -> None:
+    """Fills in whether the target is said with an edit's own block on: if it is, a miss is one of the route.
+
+    An edit without a block has nothing better to offer than what was said.
+    """
+    elsewhere, own = list[_Asked](), list[int]()
+    for question in asked:
+        row = question.row
+        if row["kind"] not in SAID:
+            continue
+        block = model.block_of(row["edit_id"])
+        if block is None or block == row["block"]:
+            row["oracle_exact_match"] = row["exact_match"]
+        else:
+            elsewhere.append(question)
+            own.append(block)
+    prompts, rooms = [question.prompt for question in elsewhere], [question.room for question in elsewhere]
+    for batch in batches(model.backbone, prompts, rooms):
+        questions = [elsewhere[i] for i in batch]
+        texts, room = [question.row["prompt"] for question in questions], max(question.room for question in questions)
+        said = model.answer(texts, room, [own[i] for i in batch])
+        for question, tokens in zip(questions, said, strict=True):
+            text = model.backbone.decode_answer(tokens[: question.room])
+            row = question.row
+            row["oracle_exact_match"] = exact_match(text, row["expected"], model.backbone.task)
 
 
 def _score(model: Answerer, backbone_says: BackboneAnswers, batch: Sequence[_Asked]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -9,7 +11,8 @@ import pytest
 import torch
 
 from pipeline.editing.answering import free_answers
-from pipeline.editing.edit import Edit
+from pipeline.editing.edit import Edit, Route
+from pipeline.editing.model import EditedModel
 from pipeline.evaluation import ask, asking, questions
 from pipeline.evaluation.generation import BATCH, BATCH_TOKENS, batches
 from schemas.answers import ANSWERS
@@ -168,3 +171,45 @@ def test_batches_hold_every_prompt_once_and_keep_to_their_bounds() -> None:
         assert len(batch) <= BATCH and width <= POSITIONS and width * len(batch) <= BATCH_TOKENS
     assert list(batches(backbone, [[5] * BATCH_TOKENS], [8])) == [[0]]
     assert list(batches(backbone, [], [])) == []
+
+
+def test_a_miss_is_the_routes_or_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = new_model("t5", radius=1e-3)
+    first, second = Edit("Who wrote the first novel?", "Ann Lee"), Edit("Who signed the treaty?", "three ministers")
+    teach(model, [first])
+    teach(model, [second])
+    wide = replace(first, rephrases=(second.prompt, "green"), locality=("When?",))
+    suite = questions(reports([wide, second]), [("My sister's favourite", "green")])
+    own, led, far, locality, other, upstream = ask(model, suite).to_pylist()
+    assert [row["oracle_exact_match"] for row in (own, other)] == [1.0, 1.0]
+    assert (led["routed_edit"], led["answer"], led["exact_match"]) == (second.edit_id, second.target, 0.0)
+    for row in (led, far):
+        (said,) = model.answer([row["prompt"]], 12, [model.block_of(first.edit_id)])
+        assert row["oracle_exact_match"] == float(model.backbone.decode_answer(said) == first.target)
+    assert [row["oracle_exact_match"] for row in (locality, upstream)] == [None, None]
+    with monkeypatch.context() as patch:  # as if nothing led anywhere
+        patch.setattr(model._index, "route", lambda keys, *_, **__: [Route()] * len(keys))
+        missed = ask(model, suite).to_pylist()
+    assert [(row["block"], row["exact_match"]) for row in missed[:1]] == [(None, 0.0)]
+    assert missed[0]["oracle_exact_match"] == missed[4]["oracle_exact_match"] == 1.0
+    model.undo([second.edit_id])
+    undone = ask(model, suite).to_pylist()[4]
+    model.close()
+    assert undone["oracle_exact_match"] == undone["exact_match"] == 0.0  # there is no block to ask
+
+
+class Plain:
+    """An answerer without blocks, which is not to be asked for any."""
+
+    def __init__(self, model: EditedModel) -> None:
+        self.backbone, self.forced, self.route = model.backbone, model.forced, model.route
+        self.learned_in, self._model = model.learned_in, model
+
+    def answer(self, prompts: Sequence[str], new_tokens: int) -> list[list[int]]:
+        return self._model.answer(prompts, new_tokens)
+
+
+def test_who_has_no_blocks_has_no_oracle(asked: Asked) -> None:
+    found = ask(Plain(asked.model), asked.questions)
+    assert found["oracle_exact_match"].null_count == found.num_rows
+    assert found["answer"].equals(asked.answers["answer"])
