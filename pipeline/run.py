@@ -18,11 +18,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.editing.folder import read_manifest
 from pipeline.editing.index import Collection
 from pipeline.editing.index.points import IndexHomeError
 from pipeline.editlog import EditLog, records_of, taken_back
 from pipeline.evaluation import Scores, Verdict, failures, judge, questions
-from pipeline.evaluation.figures import conflicts, distances_and_radii, scores_over_edits
+from pipeline.evaluation.figures import conflicts, distances_and_radii, scope_by_kind, scores_over_edits
+from pipeline.evaluation.probes import Probing
 from pipeline.journal import Journal, Night, user_name
 from pipeline.registry.store import RegistryError
 from pipeline.registry.tracking import Registry
@@ -216,11 +218,15 @@ class _Run:
     # -- scores --------------------------------------------------------------------------------------------------
 
     def _score(self, night: Night) -> dict[str, Any]:
-        """Asks for all edits that the version is to know, not only tonight's, and for the upstream task."""
+        """Asks for all edits that the version is to know, not only tonight's, and for the upstream task.
+
+        The questions that are derived from edits are others every night, so that nobody can learn them by heart.
+        """
         digest = self._digest(night)
-        asked = questions(self._log.to_be_known(self._journal.versions / digest), self._upstream)
-        spec, folder = self._spec(digest), night.folder
-        return score(self._settings, spec, asked, folder, self._track).model_dump(mode="json")
+        version = self._journal.versions / digest
+        probing = Probing(self._settings.probes, night.number, read_manifest(version).backbone.task)
+        asked = questions(self._log.to_be_known(version), self._upstream, probing)
+        return score(self._settings, self._spec(digest), asked, night.folder, self._track).model_dump(mode="json")
 
     def _digest(self, night: Night) -> str:
         return str(self._journal.results(night)["version"]["digest"])
@@ -256,6 +262,7 @@ class _Run:
         records = records_of(self._journal.versions / digest)
         figures = [
             scores_over_edits([*self._lineage(night), scores], folder / "scores.png"),
+            scope_by_kind(scores, folder / "scope.png"),
             distances_and_radii(tables["answers"], folder / "distances.png"),
             conflicts(records, folder / "conflicts.png"),
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,23 @@ SHOWN = 6
 """Edits of which before and after are shown."""
 SLICES = 12
 """Ages or sources that are shown, those with the least success."""
+WORDINGS = {
+    "edit": "as reported",
+    "rephrase": "reported in other words",
+    "typo": "with a typing error",
+    "wrapped": "as sent to a chat",
+}
+"""Kinds of questions that are to get an edit's target -> how a person calls them."""
+OTHERS = {
+    "locality": "reported as not to change",
+    "upstream": "the backbone's own task",
+    "unrelated": "about nothing that was edited",
+    "distractor": "same form, another subject",
+    "relation": "same subject, asked something else",
+    "near": "one word or digit of it changed",
+    "negated": 'with a "not"',
+}
+"""Kinds of questions that the backbone is to answer -> likewise."""
 
 
 def run_result(result: RunResult, home: str) -> RenderableType:
@@ -54,7 +71,7 @@ def evaluation(answers: Path, scores: Scores, verdict: Verdict) -> list[Renderab
         for title, slices in (("By versions since learned", scores.by_age), ("By source", scores.by_source))
         if len(slices) > 1
     ]
-    return [_before_and_after(answers), _scores(scores, verdict), *sliced]
+    return [_before_and_after(answers), _scores(scores, verdict), *_scope(scores), *sliced]
 
 
 def _counts(result: RunResult) -> RenderableType:
@@ -93,8 +110,10 @@ def _scores(scores: Scores, verdict: Verdict) -> RenderableType:
     gates = {check.name: check for check in verdict.checks}
     rows: list[tuple[str, float | None]] = [
         ("edit success", scores.edit_success),
+        ("worst tenth of edits", scores.worst_tenth),
         ("generality", scores.generality),
         ("locality", scores.locality),
+        ("false routes", scores.left_alone["distractor"].led if "distractor" in scores.left_alone else None),
         ("ARR", scores.arr),
         ("upstream before", scores.upstream.before),
         ("upstream", scores.upstream.after),
@@ -103,7 +122,7 @@ def _scores(scores: Scores, verdict: Verdict) -> RenderableType:
         ("seconds a question", scores.seconds_per_question),
         ("bytes an edit", scores.bytes_per_edit),
     ]
-    rows[4:4] = [("perplexity of edits", scores.perplexity["edit"].after)] if "edit" in scores.perplexity else []
+    rows[6:6] = [("perplexity of edits", scores.perplexity["edit"].after)] if "edit" in scores.perplexity else []
     for name, value in rows:
         if value is None:
             continue
@@ -114,16 +133,40 @@ def _scores(scores: Scores, verdict: Verdict) -> RenderableType:
     return table
 
 
+def _scope(scores: Scores) -> Iterator[RenderableType]:
+    """Where edits are heard and where they are not, by kind of question; derived ones were made from the edits."""
+    measured = {"edit": scores.edit_success, "rephrase": scores.generality} | scores.reworded
+    if any(measured.get(kind) is not None for kind in WORDINGS):
+        table = _table("Questions that an edit is to answer", ["", "asked", "right", "right with its own block"])
+        for kind, name in WORDINGS.items():
+            share = measured.get(kind)
+            if share is not None:
+                _add(table, name, f"{scores.counts[kind]:,}", f"{share:.3f}", _share(scores.oracle.get(kind)))
+        yield table
+    if scores.left_alone:
+        table = _table("Questions that no edit is to touch", ["", "asked", "as before", "led to an edit (95%)"])
+        for kind, name in OTHERS.items():
+            left = scores.left_alone.get(kind)
+            if left is not None:
+                led = f"{left.led:.3f} ({left.low:.3f} to {left.high:.3f})"
+                _add(table, name, f"{scores.counts[kind]:,}", f"{left.unchanged:.3f}", led)
+        yield table
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
 def _slices(title: str, slices: Mapping[str, Slice]) -> RenderableType:
-    table = _table(title, ["", "edits", "success", "generality", "locality"])
+    table = _table(title, ["", "edits", "success", "generality", "locality", "derived: right", "as before"])
     worst = sorted(slices, key=lambda name: slices[name].success or 0.0)[:SLICES]
     for name, part in slices.items():
         if name not in worst:
             continue
-        shares = (part.success, part.generality, part.locality)
-        _add(table, name, f"{part.edits:,}", *("-" if share is None else f"{share:.3f}" for share in shares))
+        shares = (part.success, part.generality, part.locality, part.reworded, part.others)
+        _add(table, name, f"{part.edits:,}", *map(_share, shares))
     if len(slices) > SLICES:
-        _add(table, f"and {len(slices) - SLICES:,} more, none worse", "", "", "", "")
+        _add(table, f"and {len(slices) - SLICES:,} more, none worse", *[""] * 6)
     return table
 
 

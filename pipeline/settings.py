@@ -75,6 +75,7 @@ class Settings(BaseSettings):
     trainer_gpus: float = Field(0, ge=0, description="GPUs of a trainer")
     evaluator_gpus: float = Field(0, ge=0, description="GPUs of an evaluator")
     portion: int = Field(1000, gt=0, description="edits taught at once; a backlog is cut into so many, in order")
+    probes: int = Field(200, ge=0, description="edits from which further questions are derived in evaluation; 0: none")
     patience: float = Field(3600, gt=0, description="seconds that one call of an actor may take")
     node_patience: float = Field(0, ge=0, description="seconds that a cluster may take to add nodes it lacks")
     editing: EditingSettings = EditingSettings()

@@ -11,7 +11,8 @@ from rich.console import Console, Group
 
 from pipeline.commands import common
 from pipeline.evaluation import GateSettings, judge, summarise
-from pipeline.screens import SLICES, evaluation
+from pipeline.evaluation.kinds import LEFT_ALONE, SAID
+from pipeline.screens import OTHERS, SLICES, WORDINGS, evaluation
 from tests.evaluation.tables import answers
 
 HOSTILE = "[/nope] [bold]Who[/bold]?"
@@ -40,6 +41,23 @@ def test_brackets_are_shown_as_they_came(tmp_path: Path) -> None:
     assert "WRONG" in screen
     assert "1,500" in screen  # bytes an edit
     assert "FAILED: edit success is 0.5" in screen
+
+
+def test_what_an_edit_answers_and_what_it_leaves_alone_is_told_by_kind(tmp_path: Path) -> None:
+    typo = edit("Who?", 0.0, kind="typo", oracle_exact_match=1.0)
+    led = {"kind": "distractor", "edit_id": "Who?", "block": 0, "answer": "new", "base_answer": "old"}
+    screen = shown(tmp_path, edit("Who?", 1.0, oracle_exact_match=1.0), typo, led)
+    (line,) = (line for line in screen.splitlines() if "with a typing error" in line)
+    assert [cell.strip() for cell in line.strip("│").split("│")[1:]] == ["1", "0.000", "1.000"]
+    (line,) = (line for line in screen.splitlines() if "same form, another subject" in line)
+    assert [cell.strip() for cell in line.strip("│").split("│")[1:]] == ["1", "0.000", "1.000 (0.207 to 1.000)"]
+    assert "surely more than 0.2" in screen
+    assert "with a typing error" not in shown(tmp_path, edit("Who?", 1.0))
+
+
+def test_every_kind_of_question_has_a_name() -> None:
+    assert tuple(WORDINGS) == SAID
+    assert tuple(OTHERS) == LEFT_ALONE
 
 
 def test_of_many_sources_the_worst_are_shown(tmp_path: Path) -> None:

@@ -111,8 +111,10 @@ def evaluate(number: int | None, reports: str | None, as_json: bool) -> None:
     import tempfile
 
     from pipeline import screens
+    from pipeline.editing.folder import read_manifest
     from pipeline.editlog import EditLog
     from pipeline.evaluation import judge, questions
+    from pipeline.evaluation.probes import Probing
     from pipeline.journal import Journal
     from pipeline.sources import admit, pairs, read
     from workers.connect import connected
@@ -133,7 +135,8 @@ def evaluate(number: int | None, reports: str | None, as_json: bool) -> None:
                 f"no questions: {reports or settings.home} has no edit to ask version {version.number} for; "
                 "name a file of reports with --reports"
             )
-        asked = questions(edits, pairs(str(settings.upstream)) if settings.upstream else [])
+        probing = Probing(settings.probes, version.number, read_manifest(version.folder).backbone.task)
+        asked = questions(edits, pairs(str(settings.upstream)) if settings.upstream else [], probing)
         spec = ModelSpec(None, settings.task, settings.editing, str(version.folder))
         with connected(settings.ray_address):
             scores = score(settings, spec, asked, Path(scratch), teller.track)

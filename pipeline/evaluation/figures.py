@@ -1,4 +1,4 @@
-"""Figures for a person: how scores hold as edits grow in number, how wide scopes are, and where edits met.
+"""Figures for a person: how scores hold as edits grow in number, where scopes end, how wide they are, where edits met.
 
 Drawn on canvases of their own, so threads and whoever else draws don't see each other.
 """
@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from pipeline.evaluation.kinds import SAID
 from pipeline.evaluation.scores import Scores
 
 SIZE, DPI = (8.0, 4.5), 120
@@ -48,6 +49,36 @@ def scores_over_edits(versions: Sequence[Scores], path: Path) -> Path:
             axes.plot(*zip(*points, strict=True), marker=marker, fillstyle="none", markersize=9, label=name)
     axes.set(xlabel="edits so far", ylabel="share", ylim=(-0.02, 1.02), title="Scores against the number of edits")
     return written(figure, [axes], path)
+
+
+def scope_by_kind(scores: Scores, path: Path) -> Path:
+    """Which wordings of edits get the target, and why the others do not; and which other questions find a block.
+
+    Args:
+        scores: of a version.
+        path: where the PNG goes.
+
+    Returns:
+        ``path``.
+    """
+    figure = Figure(SIZE, DPI, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    measured = {"edit": scores.edit_success, "rephrase": scores.generality} | scores.reworded
+    said = {kind: share for kind in SAID if (share := measured.get(kind)) is not None}
+    names = [f"{kind} ({scores.counts[kind]})" for kind in said]
+    own = [max(scores.oracle.get(kind, share) - share, 0.0) for kind, share in said.items()]
+    left.barh(names, list(said.values()), color="tab:blue", label="right")
+    left.barh(names, own, left=list(said.values()), color="lightsteelblue", label="its own block would be right")
+    left.set(xlabel="share that gets the target", xlim=(0, 1.02), title="Wordings of edits")
+    led = scores.left_alone
+    rates = [kind.led for kind in led.values()]
+    margins = [[kind.led - kind.low for kind in led.values()], [kind.high - kind.led for kind in led.values()]]
+    names = [f"{kind} ({scores.counts[kind]})" for kind in led]
+    right.barh(names, rates, color="tab:orange", xerr=margins, capsize=3, label="false routes, 95% interval")
+    right.set(xlabel="share led to a block", xlim=(0, 1.02), title="Other questions")
+    for axes, bars in ((left, len(said)), (right, len(led))):
+        axes.set_ylim(bars - 0.5, -1.5)  # the first on top, and room for the legend above it
+    return written(figure, [left, right], path)
 
 
 def distances_and_radii(answers: pa.Table, path: Path) -> Path:

@@ -10,14 +10,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
+from scipy.stats import binomtest
 
 from pipeline.editing.edit import normalise
+from pipeline.evaluation.kinds import DERIVED, LEFT_ALONE, OTHERS, REWORDED, SAID
 from pipeline.settings import Task
 
 Row = Mapping[str, Any]
 
-TAUGHT = ("edit", "rephrase")
-"""Kinds of questions that are to find a block; the others are to find none."""
+WORST = 10
+"""One edit in so many is among the worst."""
 
 
 class _Frozen(BaseModel):
@@ -38,6 +40,17 @@ class Slice(_Frozen):
     success: float | None
     generality: float | None
     locality: float | None
+    reworded: float | None = Field(None, description="derived wordings that get the target")
+    others: float | None = Field(None, description="derived questions of others answered as the backbone answers them")
+
+
+class LeftAlone(_Frozen):
+    """What became of questions of one kind that are the backbone's to answer."""
+
+    unchanged: float = Field(description="share answered as the backbone answers them")
+    led: float = Field(description="share led to a block: the false-route rate")
+    low: float = Field(description="lower end of the 95% Wilson interval of that")
+    high: float = Field(description="upper end")
 
 
 class Scores(_Frozen):
@@ -53,6 +66,12 @@ class Scores(_Frozen):
     arr: float | None = Field(description="accuracy retention: of what the backbone had right, the share still right")
     perplexity: dict[str, Change] = Field(description="by kind, of a causal model: exp of the mean nll; low is good")
     f1: dict[str, Change] = Field(description="by kind, mean over questions; empty for a classifier")
+    reworded: dict[str, float] = Field({}, description="by kind of derived wording: share that gets the target")
+    left_alone: dict[str, LeftAlone] = Field({}, description="by kind of what no edit is about, derived or reported")
+    oracle: dict[str, float] = Field({}, description="by kind: share that gets the target from the edit's own block")
+    worst_tenth: float | None = Field(
+        None, description="of all edits' shares of own questions that came out right, the mean of the worst tenth"
+    )
     routing_precision: float | None = Field(description="of questions with a block, those of that block's label")
     routing_recall: float | None = Field(description="of edits and rephrases, those with a block of their label")
     by_age: dict[str, Slice] = Field(description="versions since an edit was learned (0, 1, 2-3, 4-7, ...) -> slice")
@@ -76,6 +95,11 @@ class Scores(_Frozen):
         changes |= {f"f1_{kind}": change for kind, change in self.f1.items()}
         for name, change in changes.items():
             named[f"{name}_before"], named[f"{name}_after"] = change.before, change.after
+        named |= {f"right_{kind}": share for kind, share in self.reworded.items()}
+        for kind, left in self.left_alone.items():
+            named |= {f"unchanged_{kind}": left.unchanged, f"false_routes_{kind}": left.led}
+            named |= {f"false_routes_{kind}_low": left.low, f"false_routes_{kind}_high": left.high}
+        named |= {f"oracle_{kind}": share for kind, share in self.oracle.items()} | {"worst_tenth": self.worst_tenth}
         named |= {"not_askable": self.not_askable, "seconds_per_question": self.seconds_per_question}
         named |= {"bytes": self.size, "bytes_per_edit": self.bytes_per_edit}
         return {name: float(value) for name, value in named.items() if value is not None}
@@ -84,15 +108,18 @@ class Scores(_Frozen):
 def summarise(answers: pa.Table, task: Task, size: int | None = None) -> Scores:
     """The scores of all answers of a version.
 
+    Derived questions have scores of their own and move no other.
+
     Args:
         answers: schema ``ANSWERS``, of all questions; slices of it are to be joined first.
         task: of the backbone; it decides what its own score upstream is.
         size: of the version, bytes.
     """
     every = answers.to_pylist()
-    rows = [row for row in every if row["answer"] is not None]
+    askable = [row for row in every if row["answer"] is not None]
+    rows = [row for row in askable if row["kind"] not in DERIVED]
     kinds: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in rows:
+    for row in askable:
         kinds[row["kind"]].append(row)
     in_order = [kind for kind in ("edit", "rephrase", "locality", "upstream") if kind in kinds]
     f1 = {kind: _change(kinds[kind], "f1") for kind in in_order if task != "classification"}
@@ -106,8 +133,8 @@ def summarise(answers: pa.Table, task: Task, size: int | None = None) -> Scores:
     precision, recall = _routing(rows)
     return Scores(
         task=task,
-        counts={kind: len(kinds[kind]) for kind in in_order},
-        not_askable=len(every) - len(rows),
+        counts={kind: len(kinds[kind]) for kind in (*in_order, *DERIVED) if kind in kinds},
+        not_askable=len(every) - len(askable),
         edit_success=_mean(kinds["edit"], "exact_match"),
         generality=_mean(kinds["rephrase"], "exact_match"),
         locality=_agreement(kinds["locality"]),
@@ -115,17 +142,23 @@ def summarise(answers: pa.Table, task: Task, size: int | None = None) -> Scores:
         arr=_mean([row for row in rows if row["base_exact_match"] == 1.0], "exact_match"),
         perplexity=perplexity,
         f1=f1,
+        reworded=_shares(kinds, REWORDED, "exact_match"),
+        left_alone={kind: _left_alone(kinds[kind]) for kind in LEFT_ALONE if kinds[kind]},
+        oracle=_shares(kinds, SAID, "oracle_exact_match"),
+        worst_tenth=_worst_tenth(askable),
         routing_precision=precision,
         routing_recall=recall,
-        by_age=_sliced(_by_age(rows)),
-        by_source=_sliced((row["source"], row) for row in sorted(_of_edits(rows), key=lambda row: row["source"] or "")),
+        by_age=_sliced(_by_age(askable)),
+        by_source=_sliced(
+            (row["source"], row) for row in sorted(_of_edits(askable), key=lambda row: row["source"] or "")
+        ),
         seconds_per_question=_mean(rows, "seconds"),
         size=size,
     )
 
 
 def failures(answers: pa.Table) -> pa.Table:
-    """The answers that speak against a version: edits and rephrases not said, and other prompts answered anew.
+    """The answers that speak against a version: wordings of edits not said, and other prompts answered anew.
 
     Args:
         answers: schema ``ANSWERS``.
@@ -133,7 +166,7 @@ def failures(answers: pa.Table) -> pa.Table:
     Returns:
         Those rows of it.
     """
-    taught = pc.is_in(answers["kind"], pa.array(TAUGHT))
+    taught = pc.is_in(answers["kind"], pa.array(SAID))
     wrong = pc.equal(pc.coalesce(answers["exact_match"], 1.0), 0.0)
     changed = pc.not_equal(answers["answer"], answers["base_answer"])
     return answers.filter(pc.coalesce(pc.if_else(taught, wrong, changed), False))
@@ -162,14 +195,40 @@ def _exp(nll: float | None) -> float | None:
 
 
 def _agreement(rows: Sequence[Row]) -> float | None:
-    return sum(row["answer"] == row["base_answer"] for row in rows) / len(rows) if rows else None
+    return sum(map(_as_before, rows)) / len(rows) if rows else None
+
+
+def _shares(kinds: Mapping[str, Sequence[Row]], names: Iterable[str], column: str) -> dict[str, float]:
+    """The mean of a column by kind, those left out that nothing was measured of."""
+    means = {kind: _mean(kinds.get(kind, ()), column) for kind in names}
+    return {kind: mean for kind, mean in means.items() if mean is not None}
+
+
+def _left_alone(rows: Sequence[Row]) -> LeftAlone:
+    led = sum(row["block"] is not None for row in rows)
+    interval = binomtest(led, len(rows)).proportion_ci(0.95, "wilson")
+    unchanged = sum(map(_as_before, rows)) / len(rows)
+    return LeftAlone(unchanged=unchanged, led=led / len(rows), low=interval.low, high=interval.high)
+
+
+def _worst_tenth(rows: Iterable[Row]) -> float | None:
+    right: defaultdict[str, list[bool]] = defaultdict(list)
+    for row in _of_edits(rows):
+        right[row["edit_id"]].append(row["exact_match"] == 1.0 if row["kind"] in SAID else _as_before(row))
+    shares = sorted(sum(own) / len(own) for own in right.values())
+    worst = shares[: math.ceil(len(shares) / WORST)]
+    return math.fsum(worst) / len(worst) if worst else None
+
+
+def _as_before(row: Row) -> bool:
+    return bool(row["answer"] == row["base_answer"])
 
 
 def _routing(rows: Sequence[Row]) -> tuple[float | None, float | None]:
     """Precision and recall. A rephrase may be led to another edit's key: what counts is that it has the same label."""
-    labels = {row["edit_id"]: normalise(row["expected"]) for row in rows if row["kind"] in TAUGHT}
+    labels = {row["edit_id"]: normalise(row["expected"]) for row in rows if row["kind"] in SAID}
     routed = sum(row["block"] is not None for row in rows)
-    taught = [row for row in rows if row["kind"] in TAUGHT]
+    taught = [row for row in rows if row["kind"] in SAID]
     hits = sum(
         row["block"] is not None and labels.get(row["routed_edit"]) == normalise(row["expected"]) for row in taught
     )
@@ -198,6 +257,8 @@ def _sliced(named: Iterable[tuple[str | None, Row]]) -> dict[str, Slice]:
             success=_mean(kinds["edit"], "exact_match"),
             generality=_mean(kinds["rephrase"], "exact_match"),
             locality=_agreement(kinds["locality"]),
+            reworded=_mean([row for kind in REWORDED for row in kinds[kind]], "exact_match"),
+            others=_agreement([row for kind in OTHERS for row in kinds[kind]]),
         )
         for name, kinds in groups.items()
     }

@@ -11,7 +11,7 @@ from matplotlib.image import imread
 
 from pipeline.editing.edit import Edit
 from pipeline.evaluation import Scores, summarise
-from pipeline.evaluation.figures import DPI, SIZE, conflicts, distances_and_radii, scores_over_edits
+from pipeline.evaluation.figures import DPI, SIZE, conflicts, distances_and_radii, scope_by_kind, scores_over_edits
 from tests.editing.edited import new_model
 from tests.evaluation.tables import answers
 
@@ -43,6 +43,19 @@ def test_distances_and_radii_are_drawn_where_an_edit_was_near(tmp_path: Path) ->
     ]
     drawn = distances_and_radii(answers(*rows), tmp_path / "distances.png")
     assert colours(drawn) > colours(distances_and_radii(answers(rows[3]), tmp_path / "none.png"))
+
+
+def test_kinds_of_questions_are_drawn_with_what_their_own_blocks_would_say(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"kind": "edit", "edit_id": "a", "expected": "so", "exact_match": 1.0, "oracle_exact_match": 1.0},
+        {"kind": "typo", "edit_id": "a", "expected": "so", "exact_match": 0.0, "oracle_exact_match": 1.0},
+        {"kind": "distractor", "edit_id": "a", "block": 0},
+    ]
+    drawn = [
+        colours(scope_by_kind(summarise(answers(*rows[:count]), "seq2seq"), tmp_path / f"{count}.png"))
+        for count in range(4)
+    ]
+    assert drawn == sorted(set(drawn))
 
 
 def test_every_way_into_the_index_has_its_colour(tmp_path: Path) -> None:

@@ -10,12 +10,19 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.evaluation import GateSettings, Scores, Verdict, judge, summarise
-from pipeline.evaluation.scores import Change
+from pipeline.evaluation.scores import Change, LeftAlone
 from tests.evaluation.conftest import Asked
 from tests.evaluation.tables import answers
 
 EVERYTHING = GateSettings(
-    success=0.9, generality=0.8, locality=0.9, arr=0.95, upstream_loss=0.1, regression=0.02, seconds_per_question=0.5
+    success=0.9,
+    generality=0.8,
+    locality=0.9,
+    arr=0.95,
+    upstream_loss=0.1,
+    false_routes=0.1,
+    regression=0.02,
+    seconds_per_question=0.5,
 )
 
 
@@ -26,6 +33,7 @@ def scored(**changed: Any) -> Scores:
         "locality": 0.99,
         "arr": 0.98,
         "upstream": Change(before=0.6, after=0.6),
+        "left_alone": {"distractor": LeftAlone(unchanged=0.9, led=0.12, low=0.08, high=0.2)},
         "seconds_per_question": 0.1,
     }
     return summarise(answers(), "seq2seq").model_copy(update=good | changed)
@@ -48,6 +56,7 @@ def test_good_scores_pass_every_check() -> None:
         "generality beside the champion",
         "locality beside the champion",
         "ARR beside the champion",
+        "false routes",
         "seconds per question",
     ]
 
@@ -60,6 +69,11 @@ def test_good_scores_pass_every_check() -> None:
         ({"locality": 0.8}, "locality", "locality is 0.8, less than 0.9"),
         ({"arr": float("nan")}, "ARR", "ARR is nan, less than 0.95"),
         ({"upstream": Change(before=0.6, after=0.5)}, "upstream", "upstream is 0.5, less than 0.54"),
+        (
+            {"left_alone": {"distractor": LeftAlone(unchanged=0.9, led=0.16, low=0.11, high=0.2)}},
+            "false routes",
+            "false routes is 0.16 (95% from 0.11), surely more than 0.1",
+        ),
         ({"seconds_per_question": 0.6}, "seconds per question", "seconds per question is 0.6, more than 0.5"),
         ({"edit_success": None}, "edit success", "edit success was not measured: nothing was asked that would show it"),
     ],
@@ -91,10 +105,10 @@ def test_perplexity_may_rise_and_not_fall_by_the_loss() -> None:
 def test_what_was_not_asked_for_or_not_measured_is_not_held_against_a_version() -> None:
     silent = GateSettings.model_validate(dict.fromkeys(GateSettings.model_fields))
     assert judge(scored(edit_success=0.0), scored(), silent).checks == ()
-    nothing = scored(generality=None, locality=None, arr=None, upstream=Change(before=None, after=None))
+    nothing = scored(generality=None, locality=None, arr=None, upstream=Change(before=None, after=None), left_alone={})
     verdict = judge(nothing, scored(), EVERYTHING)
     assert verdict.passed
-    assert sum("not measured" in check.why for check in verdict.checks) == 7
+    assert sum("not measured" in check.why for check in verdict.checks) == 8
     first = judge(scored(), scored(generality=None), EVERYTHING)  # the champion had none to compare with
     assert "generality beside the champion" not in [check.name for check in first.checks]
 

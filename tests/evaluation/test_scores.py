@@ -139,9 +139,12 @@ def test_failures_are_what_was_not_learned_and_what_has_changed() -> None:
         other("locality", None, None, answer="new", base_answer="old", prompt="changed"),
         other("locality", None, None, answer="old", base_answer="old", prompt="kept"),
         other("upstream", 1.0, 0.0, answer="new", base_answer="old", prompt="lost"),
+        edit("right", 0.0, prompt="misspelt", kind="typo"),
+        other("distractor", None, None, answer="new", base_answer="old", prompt="beside"),
+        other("near", None, None, answer="old", base_answer="old", prompt="kept too"),
     )
     assert failures(table).schema.equals(table.schema)
-    assert failures(table)["prompt"].to_pylist() == ["wrong", "rephrased", "changed", "lost"]
+    assert failures(table)["prompt"].to_pylist() == ["wrong", "rephrased", "changed", "lost", "misspelt", "beside"]
     assert failures(answers()).num_rows == 0
 
 
@@ -149,3 +152,65 @@ def test_bytes_are_those_of_the_version_and_an_edits_share() -> None:
     scores = summarise(answers(edit("a", 1.0), edit("b", 1.0)), "seq2seq", size=3000)
     assert (scores.flat()["bytes"], scores.flat()["bytes_per_edit"]) == (3000.0, 1500.0)
     assert "bytes" not in summarise(answers(edit("a", 1.0)), "seq2seq").flat()
+
+
+PROBED = (
+    edit("a", 1.0, oracle_exact_match=1.0),
+    edit("b", 1.0, oracle_exact_match=1.0, version=2),
+    edit("a", 0.0, kind="typo", oracle_exact_match=1.0, block=None, routed_edit=None),
+    edit("b", 1.0, kind="typo", oracle_exact_match=1.0, version=2),
+    edit("a", 0.0, kind="wrapped", oracle_exact_match=0.0, base_exact_match=1.0),
+    other("unrelated", None, None),
+    other("distractor", None, None, edit_id="a", version=1, block=0, answer="new", base_answer="old"),
+    other("distractor", None, None, edit_id="b", version=2),
+    other("negated", None, None, edit_id="a", version=1, block=0),
+)
+
+
+def test_derived_questions_worked_by_hand() -> None:
+    scores = summarise(answers(*PROBED), "seq2seq")
+    assert scores.counts == {"edit": 2, "typo": 2, "wrapped": 1, "unrelated": 1, "distractor": 2, "negated": 1}
+    assert scores.reworded == {"typo": 0.5, "wrapped": 0.0}
+    assert scores.oracle == {"edit": 1.0, "typo": 1.0, "wrapped": 0.0}
+    assert {kind: (left.unchanged, left.led) for kind, left in scores.left_alone.items()} == {
+        "unrelated": (1.0, 0.0),
+        "distractor": (0.5, 0.5),
+        "negated": (1.0, 1.0),
+    }
+    wilson = scores.left_alone["distractor"]  # centre (k + z²/2) / (n + z²), n = 2 and k = 1: it is a half
+    z = 1.959964
+    half = z / (2 + z**2) * math.sqrt(2 * 0.25 + z**2 / 4)
+    assert [wilson.low, wilson.high] == pytest.approx([0.5 - half, 0.5 + half])
+    assert [(part.reworded, part.others) for part in scores.by_age.values()] == [(1.0, 1.0), (0.0, 0.5)]
+    assert scores.worst_tenth == 2 / 5  # of a its prompt and the negated one came out right, of b all
+    flat = scores.flat()
+    assert (flat["right_typo"], flat["oracle_typo"], flat["worst_tenth"]) == (0.5, 1.0, 0.4)
+    assert (flat["false_routes_distractor"], flat["unchanged_distractor"]) == (0.5, 0.5)
+    assert flat["false_routes_distractor_low"] == wilson.low < wilson.high == flat["false_routes_distractor_high"]
+    assert flat["questions_distractor"] == 2.0
+
+
+def test_derived_questions_move_no_score_of_the_reported_ones() -> None:
+    reported = [edit("a", 1.0), edit("b", 0.0), other("upstream", 1.0, 1.0, block=0)]
+    slow = [row | {"seconds": 9.0} for row in PROBED if row["kind"] != "edit"]
+    without, probed = (summarise(answers(*rows), "seq2seq") for rows in (reported, [*reported, *slow]))
+    own = {"counts", "reworded", "left_alone", "oracle", "worst_tenth", "by_age", "by_source"}
+    assert probed.model_dump(exclude=own) == without.model_dump(exclude=own)
+    assert probed.left_alone["upstream"] == without.left_alone["upstream"]
+
+
+def test_the_worst_tenth_are_whole_edits() -> None:
+    rows = [edit(f"{n}", 1.0) for n in range(19)] + [edit("lost", 0.0), edit("lost", 1.0, kind="rephrase")]
+    assert summarise(answers(*rows), "seq2seq").worst_tenth == (0.5 + 1.0) / 2
+    assert summarise(answers(*rows, edit("more", 0.0)), "seq2seq").worst_tenth == (0.0 + 0.5 + 1.0) / 3
+
+
+def test_scores_of_before_there_were_derived_questions_can_still_be_read() -> None:
+    now = summarise(answers(edit("a", 1.0), other("locality", 1.0, 1.0, edit_id="a", version=1)), "seq2seq")
+    then = now.model_dump(mode="json", exclude={"reworded", "left_alone", "oracle", "worst_tenth"})
+    for slices in ("by_age", "by_source"):
+        then[slices] = {
+            name: {field: part[field] for field in ("edits", "success", "generality", "locality")}
+            for name, part in then[slices].items()
+        }
+    assert Scores.model_validate(then).edit_success == 1.0

@@ -19,6 +19,7 @@ from pipeline.editing.backbone import BackboneError
 from pipeline.editing.index.points import IndexHomeError
 from pipeline.editing.model import EditedModel
 from pipeline.editlog import UNDO
+from pipeline.evaluation.kinds import DERIVED
 from pipeline.journal import BusyError, Journal, Night
 from pipeline.registry.store import RegistryError
 from pipeline.registry.tracking import Registry
@@ -30,6 +31,12 @@ from workers.evaluator import EvaluatorWorker
 from workers.trainer import TrainerWorker
 
 pytestmark = pytest.mark.usefixtures("cluster")
+
+
+def derived(folder: Path) -> dict[str, set[str]]:
+    """Prompts of a night's derived questions, by kind."""
+    answers = pq.read_table(folder / "answers.parquet", columns=["kind", "prompt"]).to_pylist()
+    return {kind: {row["prompt"] for row in answers if row["kind"] == kind} for kind in DERIVED}
 
 
 def test_reports_become_a_champion_and_a_second_night_builds_on_it(tmp_path: Path, backbone: Path) -> None:
@@ -44,6 +51,8 @@ def test_reports_become_a_champion_and_a_second_night_builds_on_it(tmp_path: Pat
 
     again = do(tmp_path / "home", source, backbone)
     assert (again.digest, again.counts["edits"], again.counts["duplicates"]) == (None, 0, 1)
+    assert {kind for kind, prompts in derived(made.folder).items() if prompts} == {"typo", "wrapped", "unrelated"}
+    assert (made.folder / "scope.png").is_file()
 
     more = do(tmp_path / "home", write(tmp_path / "more.jsonl", dict(others)), backbone)
     settings = settings_in(tmp_path / "home")
@@ -51,6 +60,8 @@ def test_reports_become_a_champion_and_a_second_night_builds_on_it(tmp_path: Pat
     champion = registry.champion()
     assert champion is not None
     assert (champion.number, champion.digest) == (2, more.digest)
+    assert derived(more.folder)["typo"].isdisjoint(derived(made.folder)["typo"])  # fresh ones every night
+    assert not any(derived(do(tmp_path / "none", source, backbone, probes=0).folder).values())
     assert [move.to_version for move in registry.history()] == [1, 2]
     model = EditedModel.load(champion.folder, index="memory")
     assert model.generate(list(FACTS)) == list(FACTS.values())
