@@ -1,9 +1,9 @@
 """Questions beside an edit, whose answers it is not to change: alike in form or in subject, or almost the same.
 
 An edit's form is its prompt with the subject blanked. Two forms ask for one relation when an edit has both, as its
-prompt and its rephrases; forms that no edit joins are taken for different relations, so of reports without rephrases a
-"relation" question may be another wording of its edit. Two subjects are of one sort when one relation is asked of both,
-or of others that are; what is of one sort is taken first, since "the capital of a spider" is far from any edit.
+prompt and its rephrases. Forms that no edit joins may do so too; where they share a long word ("designed", "designer")
+neither is asked about a subject that the other is taught of. Two subjects are of one sort when one relation is asked of
+both, or of others that are; what is of one sort is taken first, since "the capital of a spider" is far from any edit.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from scipy.sparse.csgraph import connected_components
 from pipeline.editing.about import renamed, subjects_of
 from pipeline.editing.edit import Edit, normalise
 from pipeline.editing.radius import PROBES
-from pipeline.editing.subjects import JOINERS, plain
+from pipeline.editing.subjects import JOINERS, QUESTION_WORDS, plain
 
 TALK = (
     "Good morning! How are you today?",
@@ -74,6 +74,7 @@ TRIED = 1000
 
 _BLANK = "{}"
 _CONTENT = re.compile(r"[^\W\d_]{3,}")
+_STEM = 5  # letters that tell long words apart; shorter ones, "year" and "city", are in too many questions
 
 
 class Neighbours:
@@ -86,10 +87,15 @@ class Neighbours:
     def __init__(self, edits: Sequence[Edit]) -> None:
         self.subjects = subjects_of(edits)
         self._edits = edits
-        self._relations = _relations(edits, self.subjects)
+        forms = _forms(edits, self.subjects)
+        self._relations = _groups(forms)
+        self._words = [_long_words(own[:1]) for own in forms]
         asked = list(zip(self._relations, map(_name, self.subjects), strict=True))
         self._taught = set(asked)
         self._sorts = _groups([[f"{relation}", f"of {name}"] for relation, name in asked])
+        self._asked: defaultdict[str, set[str]] = defaultdict(set)
+        for (_, name), own in zip(asked, forms, strict=True):
+            self._asked[name] |= _long_words(own)
 
     def distractor(self, place: int, random: Random) -> Iterator[str]:
         """An edit's prompt about the subjects of others, of which this is not taught."""
@@ -121,8 +127,10 @@ class Neighbours:
 
     def _about(self, place: int, subject: str) -> Iterator[str]:
         """An edit's prompt about a subject, unless that edit or another teaches what it asks."""
-        own, relation = self.subjects[place], self._relations[place]
-        if own and subject and (relation, _name(subject)) not in self._taught:
+        own, name = self.subjects[place], _name(subject)
+        if not (own and name) or (self._relations[place], name) in self._taught:
+            return
+        if name not in self._asked or self._words[place].isdisjoint(self._asked[name]):
             text = renamed(self._edits[place].prompt, own, subject)
             if text is not None:
                 yield text
@@ -135,13 +143,19 @@ class Neighbours:
         yield from sorted(found, key=lambda other: self._sorts[other] != sort)
 
 
-def _relations(edits: Sequence[Edit], subjects: Sequence[str]) -> list[int]:
-    """A number for the relation that each edit's prompt asks for; -1 where its subject is not in it."""
+def _forms(edits: Sequence[Edit], subjects: Sequence[str]) -> list[list[str]]:
+    """The forms of each edit, its prompt's first; none of a wording without its subject."""
     forms = []
     for edit, subject in zip(edits, subjects, strict=True):
         blanked = (renamed(wording, subject, _BLANK) for wording in (edit.prompt, *edit.rephrases))
         forms.append([normalise(form) for form in blanked if form is not None])
-    return _groups(forms)
+    return forms
+
+
+def _long_words(forms: Sequence[str]) -> set[str]:
+    """How the long words in forms begin."""
+    words = (word for form in forms for word in plain(form).split())
+    return {word[:_STEM] for word in words if len(word) >= _STEM and word not in QUESTION_WORDS}
 
 
 def _groups(members: Sequence[Sequence[str]]) -> list[int]:

@@ -34,6 +34,18 @@ def test_a_distractor_has_the_form_of_an_edit_and_a_subject_that_is_not_taught_i
     assert found == ["What is the capital of Sri Lanka?", "What is the capital of a spider?"]  # the like of it first
 
 
+def test_what_may_be_the_same_question_in_other_words_is_not_asked() -> None:
+    works = [
+        Edit("Who designed the Louvre?", "?", subject="the Louvre"),
+        Edit("Who was the designer of Big Ben?", "?", subject="Big Ben"),
+        Edit("When was Big Ben built?", "?", subject="Big Ben"),
+    ]
+    neighbours = Neighbours(works)
+    assert list(neighbours.distractor(0, Random(0))) == []
+    assert list(neighbours.relation(0, Random(0))) == ["When was the Louvre built?"]
+    assert list(neighbours.distractor(2, Random(0))) == ["When was the Louvre built?"]
+
+
 def test_a_relation_question_asks_of_the_subject_what_is_not_taught_of_it() -> None:
     neighbours = Neighbours(EDITS)
     assert list(neighbours.relation(0, Random(0))) == ["How many legs has Austria?"]
