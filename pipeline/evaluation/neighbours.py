@@ -21,7 +21,7 @@ from scipy.sparse.csgraph import connected_components
 from pipeline.editing.about import renamed, subjects_of
 from pipeline.editing.edit import Edit, normalise
 from pipeline.editing.radius import PROBES
-from pipeline.editing.subjects import JOINERS, QUESTION_WORDS, plain
+from pipeline.editing.spelling import JOINERS, QUESTION_WORDS, plain
 
 TALK = (
     "Good morning! How are you today?",

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from random import Random
 
 from pipeline.editing.about import renamed
-from pipeline.editing.subjects import QUESTION_WORDS
+from pipeline.editing.spelling import QUESTION_WORDS
 from pipeline.settings import Task
 
 WRAPS = (
