@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.bench.public import as_edit, load_reports, load_texts
 from pipeline.editing.backbone import Backbone
 from pipeline.editing.check import usable
-from pipeline.editing.edit import Edit, EditError, normalise
+from pipeline.editing.edit import Edit, normalise
 from pipeline.editing.loading import load_backbone
 from pipeline.errors import MeloError
+from pipeline.evaluation.generation import readable
 
 BESIDE = Path(__file__).resolve().parents[3] / "shared"
 """Models and data beside a checkout, unless MELO_SHARED names another folder."""
@@ -81,18 +81,6 @@ def gather(
     others = [text for text in readable(model, texts) if normalise(text) not in edited]
     sources = [str(path) for path in (backbone, edits, locality) if path is not None]
     return Material(model, tuple(chosen), refused, tuple(others[:locality_count]), tuple(sources))
-
-
-def readable(backbone: Backbone, texts: Iterable[str]) -> tuple[str, ...]:
-    """Those of the texts that the backbone has tokens and positions for."""
-    fitting = []
-    for text in texts:
-        try:
-            backbone.tokenize_prompts([text])
-        except EditError:
-            continue
-        fitting.append(text)
-    return tuple(fitting)
 
 
 def _edits(backbone: Backbone, path: Path, count: int, seed: int) -> tuple[list[Edit], int]:

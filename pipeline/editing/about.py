@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.editing.edit import Edit
 from pipeline.editing.spelling import JOINERS, QUESTION_WORDS
-from pipeline.editing.subjects import spelt
+from pipeline.editing.subjects import SubjectGate, spelt
 
 _QUOTED = re.compile(r"[\"“„«]([^\"“”„«»]+)[\"”“»]")
 _WORD = re.compile(r"\S+")
@@ -26,6 +26,19 @@ def subjects_of(edits: Sequence[Edit]) -> list[str]:
         subject if any(spelt(name, edit.prompt) for name in (subject, *edit.aliases)) else ""
         for subject, edit in zip(found, edits, strict=True)
     ]
+
+
+def know(gate: SubjectGate[str], edits: Mapping[str, Sequence[Edit]]) -> None:
+    """Has a gate tell which subjects a prompt names.
+
+    Args:
+        gate: what it held before is gone.
+        edits: those about each subject; a prompt that names an alias of one of them names the subject.
+    """
+    names = {
+        subject: [subject, *(alias for edit in about for alias in edit.aliases)] for subject, about in edits.items()
+    }
+    gate.hold(names, {subject: [edit.prompt for edit in about] for subject, about in edits.items()})
 
 
 def shared_subject(prompt: str, rephrases: Sequence[str]) -> str | None:

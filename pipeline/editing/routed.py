@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from pipeline.editing.about import know
 from pipeline.editing.backbone import Backbone
 from pipeline.editing.blocks import Blocks, DynamicLora
 from pipeline.editing.edit import Edit, Route
@@ -61,10 +62,7 @@ class RoutedBackbone:
         Args:
             edits: those about each subject; a prompt that names an alias of one of them names the subject.
         """
-        names = {
-            subject: [subject, *(alias for edit in about for alias in edit.aliases)] for subject, about in edits.items()
-        }
-        self._gate.hold(names, {subject: [edit.prompt for edit in about] for subject, about in edits.items()})
+        know(self._gate, edits)
 
     def route(self, prompts: Sequence[str]) -> list[Route]:
         """See ``EditedModel.route``."""

@@ -1,4 +1,4 @@
-"""Which prompts are asked together, and the backbone's own greedy answers.
+"""Which prompts can be asked, which are asked together, and the backbone's own greedy answers.
 
 Padding may move the last bit of a logit, so two models that are compared are asked in equal batches, and prompts
 of like length share one.
@@ -6,10 +6,11 @@ of like length share one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from pipeline.editing.answering import SLACK, free_answers
 from pipeline.editing.backbone import Backbone
+from pipeline.editing.edit import EditError
 
 Tokens = Sequence[int]
 
@@ -17,6 +18,18 @@ BATCH = 64
 """Prompts of a batch at most."""
 BATCH_TOKENS = 8192
 """Tokens of a batch at most, pads and answers counted; one prompt is always taken."""
+
+
+def readable(backbone: Backbone, texts: Iterable[str]) -> tuple[str, ...]:
+    """Those of the texts that the backbone has tokens and positions for."""
+    fitting = []
+    for text in texts:
+        try:
+            backbone.tokenize_prompts([text])
+        except EditError:
+            continue
+        fitting.append(text)
+    return tuple(fitting)
 
 
 def batches(backbone: Backbone, prompts: Sequence[Tokens], new_tokens: Sequence[int]) -> Iterator[list[int]]:

@@ -172,6 +172,12 @@ def failures(answers: pa.Table) -> pa.Table:
     return answers.filter(pc.coalesce(pc.if_else(taught, wrong, changed), False))
 
 
+def interval(hits: int, asked: int) -> tuple[float, float]:
+    """The 95% Wilson interval of a share; ``asked`` is at least 1."""
+    found = binomtest(hits, asked).proportion_ci(0.95, "wilson")
+    return float(found.low), float(found.high)
+
+
 def _of_edits(rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if row["edit_id"] is not None]
 
@@ -206,9 +212,9 @@ def _shares(kinds: Mapping[str, Sequence[Row]], names: Iterable[str], column: st
 
 def _left_alone(rows: Sequence[Row]) -> LeftAlone:
     led = sum(row["block"] is not None for row in rows)
-    interval = binomtest(led, len(rows)).proportion_ci(0.95, "wilson")
+    low, high = interval(led, len(rows))
     unchanged = sum(map(_as_before, rows)) / len(rows)
-    return LeftAlone(unchanged=unchanged, led=led / len(rows), low=interval.low, high=interval.high)
+    return LeftAlone(unchanged=unchanged, led=led / len(rows), low=low, high=high)
 
 
 def _worst_tenth(rows: Iterable[Row]) -> float | None:

@@ -14,13 +14,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.bench.editors.protocol import Prior
-from pipeline.bench.material import BESIDE, MaterialError, readable
+from pipeline.bench.material import BESIDE, MaterialError
 from pipeline.bench.study.examination import untouched
 from pipeline.bench.study.tasks import TASKS, Data, StudyTask, TaskName
 from pipeline.editing.backbone import Backbone
 from pipeline.editing.check import usable
 from pipeline.editing.edit import Edit, normalise
 from pipeline.editing.sentences import minilm
+from pipeline.evaluation.generation import readable
 
 QUICK = 24
 """Edits, and questions of a kind, of a study that is only to be tried."""
