@@ -134,6 +134,43 @@ def evaluate(
 
 
 @app.command()
+def calibrate(
+    reports: Annotated[
+        str | None, typer.Option(metavar="PATH|URL", help="Reports with rephrases and subjects [env: MELO_REPORTS].")
+    ] = None,
+    backbone: Annotated[str | None, typer.Option(metavar="DIR|ID", help="Model to edit [env: MELO_BACKBONE].")] = None,
+    traffic: Annotated[
+        str | None, typer.Option(metavar="PATH|URL", help="Prompts that no edit is about, a prompt a row.")
+    ] = None,
+    false_routes: Annotated[
+        float, typer.Option(min=0.0001, max=0.5, help="Share of questions led to an edit they don't ask for, at most.")
+    ] = 0.005,
+    encoder: Annotated[
+        list[str] | None, typer.Option(metavar="DIR|ID", help="Sentence encoder to try besides MiniLM; repeatable.")
+    ] = None,
+    bound: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND",
+            help="Kind of question held to that; repeatable. Left out: all that leave half of the recall.",
+        ),
+    ] = None,
+    write: Annotated[
+        Path | None, typer.Option(dir_okay=False, metavar="FILE", help="Put what is chosen into these settings.")
+    ] = None,
+    figure: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, metavar="FILE", help="Draw it; calibration.png beside what --write names."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Choose how far edits reach: what makes keys, whether subjects gate, and the radius. Nothing is trained."""
+    from pipeline.commands import calibration
+
+    calibration.calibrate(reports, backbone, traffic, false_routes, encoder or [], bound or [], write, figure, as_json)
+
+
+@app.command()
 def history(
     at: Annotated[
         datetime | None,

@@ -13,6 +13,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from pipeline.evaluation import Scores, Verdict
+    from pipeline.evaluation.calibration.result import Calibration, Rate, Tried
     from pipeline.evaluation.scores import Slice
     from pipeline.registry.promotions import Promotion
     from pipeline.run import RunResult
@@ -21,6 +22,12 @@ SHOWN = 6
 """Edits of which before and after are shown."""
 SLICES = 12
 """Ages or sources that are shown, those with the least success."""
+CANDIDATES = 10
+"""Candidates of a calibration that are shown, the chosen one first."""
+_LEGEND = (
+    "* chosen; ! more false routes than wanted in the half that radii were chosen on. Shares are of the other half, "
+    "with 95% intervals; false routes are those of questions in an edit's form about another subject."
+)
 WORDINGS = {
     "edit": "as reported",
     "rephrase": "reported in other words",
@@ -38,6 +45,12 @@ OTHERS = {
     "negated": 'with a "not"',
 }
 """Kinds of questions that the backbone is to answer -> likewise."""
+CALIBRATED = {
+    "distractor_unedited": "same form, a subject that no edit is about",
+    "distractor_edited": "same form, the subject of another edit",
+    "traffic": "traffic",
+}
+"""Kinds that only a calibration asks -> likewise."""
 
 
 def run_result(result: RunResult, home: str) -> RenderableType:
@@ -168,6 +181,58 @@ def _slices(title: str, slices: Mapping[str, Slice]) -> RenderableType:
     if len(slices) > SLICES:
         _add(table, f"and {len(slices) - SLICES:,} more, none worse", *[""] * 6)
     return table
+
+
+def calibration(found: Calibration) -> RenderableType:
+    """The candidates with most recall, the chosen one by kind of question, and what they don't show."""
+    title = f"Candidates, with {found.edits:,} edits and {found.held_out:,} held out"
+    table = _table(title, ["", "keys by", "radius", "rephrases led right", "misspelt, wrapped", "false routes"])
+    order = sorted(
+        range(len(found.candidates)), key=lambda i: (i != found.chosen, -found.candidates[i].choosing_recall)
+    )
+    for place in order[:CANDIDATES]:
+        tried = found.candidates[place]
+        radii = [tried.settings[name] for name in ("radius", "subject_radius")]
+        _add(
+            table,
+            "*" if place == found.chosen else "" if tried.holds else "!",
+            tried.name,
+            ", ".join(f"{radius:.3g}" for radius in radii if radius is not None) or "-",
+            _interval(tried.found.get("rephrase")),
+            ", ".join(f"{tried.found[kind].share:.3f}" for kind in ("typo", "wrapped") if kind in tried.found),
+            _interval(tried.led.get("distractor")),
+        )
+    lines: list[RenderableType] = [table, Text(_LEGEND)]
+    if len(order) > CANDIDATES:
+        lines.append(Text(f"and {len(order) - CANDIDATES} more, none better; --json has all"))
+    if found.choice is not None:
+        lines.append(_false_routes(found, found.choice))
+    if found.own_negatives is not None:
+        own = found.own_negatives
+        lines.append(
+            Text(
+                f"\n{own.inside:,} of {own.edits:,} edits with locality prompts or questions about another relation "
+                "have one inside the radius around their key: a radius of their own would serve them better"
+            )
+        )
+    return Group(*lines, *(Text(f"note: {note}") for note in found.notes))
+
+
+def _false_routes(found: Calibration, choice: Tried) -> RenderableType:
+    """The chosen candidate's false routes by kind, and which kinds were held to what is wanted."""
+    table = _table(f"Questions led to an edit by {choice.name}", ["", "asked", "led to an edit", "wanted"])
+    bounds = {bound.kind: bound for bound in found.bounds}
+    for kind, rate in choice.led.items():
+        wanted = ""
+        if (bound := bounds.get(kind)) is not None:
+            least = f"at most {found.wanted:g}"
+            wanted = least if bound.bounded else f"{least} would leave {bound.recall:.3f} of rephrases: not held"
+        _add(table, CALIBRATED.get(kind) or OTHERS[kind], f"{rate.asked:,}", _interval(rate), wanted)
+    return table
+
+
+def _interval(rate: Rate | None) -> str:
+    return "-" if rate is None else f"{rate.share:.3f} ({rate.low:.3f}-{rate.high:.3f})"
 
 
 def history(moves: Sequence[Promotion]) -> RenderableType:

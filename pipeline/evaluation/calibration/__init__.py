@@ -1,0 +1,1 @@
+"""Choosing how far edits reach, from reports alone: no block is trained."""

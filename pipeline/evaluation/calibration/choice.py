@@ -1,0 +1,227 @@
+"""Which candidate, and how far its edits reach."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from pipeline.editing.backbone import Backbone
+from pipeline.evaluation.calibration.candidates import Candidate, candidates, keys_of
+from pipeline.evaluation.calibration.result import Bound, Calibration, FalseRoute, OwnNegatives, Rate, Tried
+from pipeline.evaluation.calibration.routing import Routed, routed
+from pipeline.evaluation.calibration.sweep import Distances, Radii, choose, measured, recall
+from pipeline.evaluation.calibration.trial import BOUNDED, FOUND, GROUPS, LEFT_ALONE, Trial, make_trial
+from pipeline.settings import EditingSettings
+from pipeline.telling import Track
+
+KEPT = 0.5
+"""A kind is bounded too unless that would leave less than this part of the recall."""
+TIE = 0.01
+"""Candidates whose recall differs by no more are equally good: the cheaper one is chosen."""
+SHORTER, TIMES = 0.9, 20
+"""Where clusters lead more astray than distances to single keys did, radii shrink by this factor, so often at most."""
+NOWHERE = Radii()
+LISTED = 10
+"""False routes of each kind that are listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A candidate on a trial.
+
+    Attributes:
+        candidate: the candidate.
+        keys: [n + q, d] float32, of the trial's prompts.
+        distances: of the trial's questions.
+        radii: chosen for it.
+        routed: what became of the questions; None where there is no radius, and nothing is led anywhere.
+        holds: whether every bounded kind has few enough false routes in the choosing half.
+    """
+
+    candidate: Candidate
+    keys: torch.Tensor
+    distances: Distances
+    radii: Radii = NOWHERE
+    routed: Routed | None = None
+    holds: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """What was found, and what it was found on: a figure shows both. ``attempts`` are in the order of candidates."""
+
+    result: Calibration
+    trial: Trial
+    attempts: tuple[Attempt, ...]
+
+
+def calibrate(
+    backbone: Backbone,
+    reports: pa.Table,
+    traffic: Sequence[str],
+    wanted: float,
+    settings: EditingSettings,
+    encoders: Sequence[str],
+    bound: Sequence[str] | None,
+    track: Track,
+) -> Calibrated:
+    """Chooses what makes keys, whether subjects gate, and radii, on half of the questions; the other half rates it.
+
+    Args:
+        backbone: the model that is edited.
+        reports: schema ``REPORTS``, an edit a row.
+        traffic: prompts that no edit is about.
+        wanted: share of false routes, at most.
+        settings: what is set already; what is chosen here takes the place of it.
+        encoders: folders or hub ids of sentence encoders to try besides MiniLM.
+        bound: kinds of ``BOUNDED`` to bound; None: each that leaves at least ``KEPT`` of the recall.
+        track: tells how far it is.
+
+    Raises:
+        CalibrationError: there are too few edits with rephrases and subjects.
+        EncoderError: an encoder cannot be loaded.
+        RecipeError: there is no recipe for this backbone.
+    """
+    trial = make_trial(backbone, reports, traffic, wanted)
+    sources = candidates(backbone, settings, encoders)
+    attempts: list[Attempt] = []
+    with track(f"trying {len(sources)} ways to make keys of {len(trial.prompts)} prompts", len(sources)) as advance:
+        for source in sources:
+            keys = keys_of(source, backbone, settings, trial.prompts)
+            for gate in (False, True):
+                attempts.append(Attempt(replace(source, subjects=gate), keys, measured(trial, keys, gate)))
+            advance(1)
+    bounds = _bounds(trial, attempts, wanted, bound)
+    kinds = [each.kind for each in bounds if each.bounded]
+    attempts = [_tried(trial, attempt, kinds, wanted, settings) for attempt in attempts]
+    tried = [_told(trial, attempt) for attempt in attempts]
+    chosen = _best(attempts, tried)
+    best = None if chosen is None else attempts[chosen]
+    result = Calibration(
+        wanted=wanted,
+        edits=len(trial.edits),
+        held_out=trial.held_out,
+        bounds=bounds,
+        candidates=tried,
+        chosen=chosen,
+        own_negatives=None if best is None else _own_negatives(trial, best),
+        false_routes=[] if best is None else list(_false_routes(trial, best)),
+        notes=list(_notes(trial, wanted, bounds)),
+    )
+    return Calibrated(result, trial, tuple(attempts))
+
+
+def _bounds(trial: Trial, attempts: Sequence[Attempt], wanted: float, bound: Sequence[str] | None) -> list[Bound]:
+    """Which kinds are bounded: one after the other, so that all candidates are compared under the same demands."""
+    found: list[Bound] = []
+    kinds: list[str] = []
+    before = 0.0
+    for kind in BOUNDED:
+        if not len(trial.of(kind, choosing=True)):
+            continue
+        tried = [choose(trial, each.distances, [*kinds, kind], wanted) for each in attempts]
+        best = max(recall(trial, each.distances, radii) for each, radii in zip(attempts, tried, strict=True))
+        taken = not kinds or best >= KEPT * before if bound is None else kind in bound
+        found.append(Bound(kind=kind, bounded=taken, recall=best))
+        if taken:
+            kinds.append(kind)
+            before = best
+    return found
+
+
+def _tried(trial: Trial, attempt: Attempt, kinds: Sequence[str], wanted: float, settings: EditingSettings) -> Attempt:
+    """The attempt with its radii and what became of the questions."""
+    first = choose(trial, attempt.distances, kinds, wanted)
+    gate, found = attempt.candidate.subjects, attempt
+    if first == NOWHERE:
+        return found
+    for times in range(TIMES + 1):
+        radii = first.scaled(SHORTER**times)
+        led = routed(trial, attempt.keys, gate, radii, settings.conflicts)
+        holds = all(led.led[trial.of(kind, choosing=True)].mean() <= wanted + 1e-9 for kind in kinds)
+        found = replace(attempt, radii=radii, routed=led, holds=holds)
+        if holds:
+            break
+    return found
+
+
+def _told(trial: Trial, attempt: Attempt) -> Tried:
+    nothing = np.zeros(len(trial.questions), dtype=bool)
+    led, right = (nothing, nothing) if attempt.routed is None else (attempt.routed.led, attempt.routed.right)
+
+    def rates(kinds: Sequence[str], hits: np.ndarray) -> dict[str, Rate]:
+        all_rates = {kind: Rate.of(hits[trial.of(kind, choosing=False)].tolist()) for kind in kinds}
+        return {kind: rate for kind, rate in all_rates.items() if rate is not None}
+
+    rephrases = trial.of("rephrase", choosing=True)
+    return Tried(
+        name=attempt.candidate.name,
+        settings=attempt.candidate.settings(attempt.radii.free, attempt.radii.named),
+        found=rates(FOUND, right),
+        led=rates(LEFT_ALONE, led),
+        choosing_recall=float(right[rephrases].mean()),
+        holds=attempt.holds,
+    )
+
+
+def _best(attempts: Sequence[Attempt], tried: Sequence[Tried]) -> int | None:
+    """The cheapest of those that lead most rephrases right; none that leads more astray than wanted."""
+    able = [place for place, each in enumerate(tried) if each.holds and each.choosing_recall > 0]
+    most = max((tried[place].choosing_recall for place in able), default=0.0)
+    equal = [place for place in able if tried[place].choosing_recall >= most - TIE]
+    return min(equal, key=lambda i: (attempts[i].candidate.cost, -tried[i].choosing_recall), default=None)
+
+
+def _own_negatives(trial: Trial, attempt: Attempt) -> OwnNegatives | None:
+    """How many edits would be better served by a radius of their own."""
+    n, gate = len(trial.edits), attempt.candidate.subjects
+    inside, having = set[int](), set[int]()
+    for place, question in enumerate(trial.questions):
+        if question.edit is None or question.kind not in ("locality", "relation"):
+            continue
+        having.add(question.edit)
+        about = gate and bool(trial.subjects[question.edit])
+        radius = attempt.radii.named if about else attempt.radii.free
+        reached = not about or trial.named[place, question.edit]
+        apart = float(torch.dist(attempt.keys[n + place].double(), attempt.keys[question.edit].double()))
+        if radius is not None and reached and apart <= radius:
+            inside.add(question.edit)
+    return OwnNegatives(inside=len(inside), edits=len(having)) if having else None
+
+
+def _false_routes(trial: Trial, attempt: Attempt) -> Iterator[FalseRoute]:
+    assert attempt.routed is not None
+    prompts = {edit.edit_id: edit.prompt for edit in trial.edits}
+    for kind in LEFT_ALONE:
+        if kind in GROUPS:
+            continue
+        routes = [(trial.questions[i].prompt, attempt.routed.routes[i]) for i in trial.of(kind, choosing=False)]
+        astray = sorted(
+            (route.distance, prompt, prompts[route.edit_id])
+            for prompt, route in routes
+            if route.block is not None and route.edit_id is not None and route.distance is not None
+        )
+        for distance, prompt, edit in astray[:LISTED]:
+            yield FalseRoute(kind=kind, prompt=prompt, edit=edit, distance=distance)
+
+
+def _notes(trial: Trial, wanted: float, bounds: Sequence[Bound]) -> Iterator[str]:
+    reasons = {
+        "wrapped": "what a classifier reads is no message",
+        "traffic": "none was given (--traffic)",
+        "locality": "no report has locality prompts that the others leave",
+    }
+    for kind in (*FOUND, *LEFT_ALONE):
+        if not len(trial.of(kind, choosing=False)):
+            yield f"{kind} was not measured: {reasons.get(kind, 'no such question could be made of the reports')}"
+    needed = ceil(3 / wanted)
+    few = {bound.kind: len(trial.of(bound.kind, choosing=True)) for bound in bounds if bound.bounded}
+    few = {kind: count for kind, count in few.items() if count < needed}
+    if few:
+        counts = ", ".join(f"{kind} {count:,}" for kind, count in few.items())
+        yield f"a share of {wanted:g} shows in {needed:,} questions or more; to choose on there were fewer: {counts}"

@@ -1,0 +1,151 @@
+"""From distances to radii: as far as the wanted share of false routes allows, by distances to single keys.
+
+An edit with a subject is reached by questions that name it, within the one radius; an edit without by all, within the
+other. Without the gate no edit has a subject. Clusters may make more of a radius than single keys show, or less; what
+is chosen here is tried with clusters in ``routing``.
+
+Shape letters: n edits, q questions, d key width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.evaluation.calibration.trial import Trial
+
+Floats = NDArray[np.float64]
+Places = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Radii:
+    """Initial radii in units of the key; None where nothing shows one, which leaves it as it is.
+
+    Attributes:
+        free: of edits without a subject.
+        named: of edits with one.
+    """
+
+    free: float | None = None
+    named: float | None = None
+
+    def scaled(self, factor: float) -> Radii:
+        """Both by a factor."""
+        free, named = (None if radius is None else radius * factor for radius in (self.free, self.named))
+        return Radii(free, named)
+
+
+@dataclass(frozen=True, slots=True)
+class Distances:
+    """How far each question lies from the nearest key among the edits of each sort; inf where it may reach none.
+
+    Attributes:
+        free, named: [q] float64, to edits without a subject, and to those whose subject it names.
+        free_right, named_right: [q] bool, whether that edit has the label that is asked for.
+        share_free: of the edits, those without a subject.
+    """
+
+    free: Floats
+    named: Floats
+    free_right: NDArray[np.bool_]
+    named_right: NDArray[np.bool_]
+    share_free: float
+
+    def reach(self, radii: Radii) -> tuple[Floats, NDArray[np.bool_]]:
+        """By which factor the radii would have to grow for each question to be led somewhere; and if that is right.
+
+        Returns:
+            [q] float64, and [q] bool.
+        """
+        free = self.free / radii.free if radii.free else np.full_like(self.free, np.inf)
+        named = self.named / radii.named if radii.named else np.full_like(self.named, np.inf)
+        return np.minimum(free, named), np.where(named < free, self.named_right, self.free_right)
+
+
+def measured(trial: Trial, keys: torch.Tensor, gate: bool) -> Distances:
+    """Distances of a trial's questions.
+
+    Args:
+        trial: edits and questions.
+        keys: [n + q, d] float32, of the trial's prompts.
+        gate: whether edits with a subject apply only to questions that name it.
+    """
+    n = len(trial.edits)
+    apart = torch.cdist(keys[n:].double(), keys[:n].double()).numpy()  # [q, n]
+    has = np.array([gate and bool(subject) for subject in trial.subjects])  # [n]
+    labels = np.array([edit.label for edit in trial.edits])
+    asked = np.array(["" if question.edit is None else labels[question.edit] for question in trial.questions])
+
+    def nearest(reached: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.bool_]]:
+        far = np.where(reached, apart, np.inf)
+        return far.min(1), labels[far.argmin(1)] == asked
+
+    free, free_right = nearest(np.broadcast_to(~has, apart.shape))
+    named, named_right = nearest(has & trial.named)
+    return Distances(free, named, free_right, named_right, float(1 - has.mean()))
+
+
+def choose(trial: Trial, distances: Distances, bounded: Iterable[str], wanted: float) -> Radii:
+    """The radii that lead as many rephrases right as the wanted share of false routes allows, by the choosing half.
+
+    Edits without a subject may take of that share what they are of all edits, the others what is left.
+
+    Args:
+        trial: edits and questions.
+        distances: of its questions.
+        bounded: kinds of questions whose share of false routes is held to what is wanted, each on its own.
+        wanted: that share.
+    """
+    of = {kind: trial.of(kind, choosing=True) for kind in bounded}
+    rephrases = trial.of("rephrase", choosing=True)
+    free = None
+    spent = np.full(len(trial.questions), False)
+    if distances.share_free:
+        share = wanted * distances.share_free
+        limit = min(first_too_many(distances.free[places], share) for places in of.values())
+        free = _within(distances.free[rephrases][distances.free_right[rephrases]], limit)
+        spent = distances.free <= (0.0 if free is None else free)
+    if distances.share_free == 1.0:
+        return Radii(free, None)
+    named = np.where(spent, 0.0, distances.named)
+    limit = min(first_too_many(named[places], wanted) for places in of.values())
+    return Radii(free, _within(distances.named[rephrases][distances.named_right[rephrases]], limit))
+
+
+def first_too_many(apart: Floats, wanted: float) -> float:
+    """The distance at which more than a share of some questions would be led astray; inf where there is none."""
+    allowed = math.floor(wanted * len(apart) + 1e-9)
+    return float(np.sort(apart)[allowed]) if allowed < len(apart) else math.inf
+
+
+def _within(right: Floats, limit: float) -> float | None:
+    """Half way between the farthest rephrase that is let in and the first question that would be one too many."""
+    last = float(max(right[(right < limit) & np.isfinite(right)], default=0.0))
+    return ((last + limit) / 2 if math.isfinite(limit) else last) or None
+
+
+def recall(trial: Trial, distances: Distances, radii: Radii) -> float:
+    """Share of the choosing half's rephrases that are led right, by distances to single keys."""
+    rephrases = trial.of("rephrase", choosing=True)
+    factor, right = distances.reach(radii)
+    return float((right & (factor <= 1))[rephrases].mean())
+
+
+def curve(trial: Trial, distances: Distances, radii: Radii) -> tuple[Floats, Floats]:
+    """Share of false routes among distractors, and recall, as both radii grow from nothing; by the reporting half.
+
+    Returns:
+        Two ascending series of equal length.
+    """
+    factor, right = distances.reach(radii)
+    rephrases, others = trial.of("rephrase", choosing=False), trial.of("distractor", choosing=False)
+    steps = np.unique(factor[np.isfinite(factor)])
+    found = np.sort(np.where(right, factor, np.inf)[rephrases])
+    false = np.searchsorted(np.sort(factor[others]), steps, "right") / len(others)
+    return false, np.searchsorted(found, steps, "right") / len(rephrases)
