@@ -152,7 +152,7 @@ def calibrate(
         list[str] | None,
         typer.Option(
             metavar="KIND",
-            help="Kind of question held to that; repeatable. Left out: all that leave half of the recall.",
+            help="Kind of question held to that; repeatable. Left out: distractor, and all that leave half the recall.",
         ),
     ] = None,
     write: Annotated[

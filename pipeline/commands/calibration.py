@@ -34,15 +34,15 @@ def calibrate(
     from pipeline.editing.loading import load_backbone
     from pipeline.evaluation.calibration.choice import calibrate as choose
     from pipeline.evaluation.calibration.figure import draw
-    from pipeline.evaluation.calibration.trial import BOUNDED
+    from pipeline.evaluation.calibration.trial import BOUNDABLE
     from pipeline.sources import admit, read
 
     settings = all_settings()
     backbone, reports = backbone or settings.backbone, reports or settings.reports
     if backbone is None or reports is None:
         raise typer.BadParameter("name the model with --backbone and a file of reports with --reports, or in melo.yaml")
-    if strange := sorted({*bound} - {*BOUNDED}):
-        raise typer.BadParameter(f"--bound {', '.join(strange)}: expected some of {', '.join(BOUNDED)}")
+    if strange := sorted({*bound} - {*BOUNDABLE}):
+        raise typer.BadParameter(f"--bound {', '.join(strange)}: expected some of {', '.join(BOUNDABLE)}")
     logging.disable_progress_bar()  # of the weights that are read
     with plain_errors():
         found = choose(

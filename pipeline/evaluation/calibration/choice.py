@@ -15,7 +15,7 @@ from pipeline.evaluation.calibration.candidates import Candidate, candidates, ke
 from pipeline.evaluation.calibration.result import Bound, Calibration, FalseRoute, OwnNegatives, Rate, Tried
 from pipeline.evaluation.calibration.routing import Routed, routed
 from pipeline.evaluation.calibration.sweep import Distances, Radii, choose, measured, recall
-from pipeline.evaluation.calibration.trial import BOUNDED, FOUND, GROUPS, LEFT_ALONE, Trial, make_trial
+from pipeline.evaluation.calibration.trial import BOUNDED, FOUND, GROUPS, LEFT_ALONE, UNEDITED, Trial, make_trial
 from pipeline.settings import EditingSettings
 from pipeline.telling import Track
 
@@ -79,7 +79,7 @@ def calibrate(
         wanted: share of false routes, at most.
         settings: what is set already; what is chosen here takes the place of it.
         encoders: folders or hub ids of sentence encoders to try besides MiniLM.
-        bound: kinds of ``BOUNDED`` to bound; None: each that leaves at least ``KEPT`` of the recall.
+        bound: kinds of ``BOUNDABLE`` to bound; None: of ``BOUNDED`` the first, and what leaves ``KEPT`` of the recall.
         track: tells how far it is.
 
     Raises:
@@ -111,7 +111,7 @@ def calibrate(
         chosen=chosen,
         own_negatives=None if best is None else _own_negatives(trial, best),
         false_routes=[] if best is None else list(_false_routes(trial, best)),
-        notes=list(_notes(trial, wanted, bounds)),
+        notes=[*_notes(trial, wanted, bounds), *_hint(trial, attempts, wanted, bounds)],
     )
     return Calibrated(result, trial, tuple(attempts))
 
@@ -121,17 +121,22 @@ def _bounds(trial: Trial, attempts: Sequence[Attempt], wanted: float, bound: Seq
     found: list[Bound] = []
     kinds: list[str] = []
     before = 0.0
-    for kind in BOUNDED:
+    for kind in BOUNDED if bound is None else dict.fromkeys(bound):
         if not len(trial.of(kind, choosing=True)):
             continue
-        tried = [choose(trial, each.distances, [*kinds, kind], wanted) for each in attempts]
-        best = max(recall(trial, each.distances, radii) for each, radii in zip(attempts, tried, strict=True))
-        taken = not kinds or best >= KEPT * before if bound is None else kind in bound
+        best = _most(trial, attempts, [*kinds, kind], wanted)
+        taken = bound is not None or not kinds or best >= KEPT * before
         found.append(Bound(kind=kind, bounded=taken, recall=best))
         if taken:
             kinds.append(kind)
             before = best
     return found
+
+
+def _most(trial: Trial, attempts: Sequence[Attempt], kinds: Sequence[str], wanted: float) -> float:
+    """The recall of the best candidate, by distances alone, with these kinds bounded."""
+    tried = (choose(trial, each.distances, kinds, wanted) for each in attempts)
+    return max(recall(trial, each.distances, radii) for each, radii in zip(attempts, tried, strict=True))
 
 
 def _tried(trial: Trial, attempt: Attempt, kinds: Sequence[str], wanted: float, settings: EditingSettings) -> Attempt:
@@ -225,3 +230,14 @@ def _notes(trial: Trial, wanted: float, bounds: Sequence[Bound]) -> Iterator[str
     if few:
         counts = ", ".join(f"{kind} {count:,}" for kind, count in few.items())
         yield f"a share of {wanted:g} shows in {needed:,} questions or more; to choose on there were fewer: {counts}"
+
+
+def _hint(trial: Trial, attempts: Sequence[Attempt], wanted: float, bounds: Sequence[Bound]) -> Iterator[str]:
+    """What would be reached if other questions about the subject of an edit were let go."""
+    held = [bound.recall for bound in bounds if bound.bounded and bound.kind in ("distractor", "relation")]
+    alone = _most(trial, attempts, [UNEDITED], wanted)
+    if held and held[-1] < KEPT * alone:
+        yield (
+            f"{wanted:g} for questions about subjects of edits leaves {held[-1]:.3f} of rephrases at most; "
+            f"--bound {UNEDITED} leaves {alone:.3f}, and leads astray most of what else is asked about those subjects"
+        )

@@ -70,12 +70,10 @@ def _histograms(axes: Axes, trial: Trial, attempt: Attempt) -> None:
             axes.hist(
                 apart, edges.tolist(), weights=weights, color=colour, label=f"{kind} ({len(apart)}{far})", **style
             )
-    radii = [
-        f"{radius:.3g} {whose}"
-        for radius, whose in ((attempt.radii.free, "without a subject"), (attempt.radii.named, "with one"))
-        if radius is not None
-    ]
-    axes.axvline(1.0, color="black", linestyle=":", label=f"radius of edits: {', '.join(radii)}")
+    radii = {"without": attempt.radii.free, "with": attempt.radii.named}
+    told = [f"{radius:.3g} of edits {whose} a subject" for whose, radius in radii.items() if radius is not None]
+    plain = f"{attempt.radii.free:.3g}" if not attempt.candidate.subjects else ", ".join(told)
+    axes.axvline(1.0, color="black", linestyle=":", label=f"radius: {plain}")
 
 
 def _curves(axes: Axes, found: Calibrated) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -105,34 +106,48 @@ def test_false_routes_are_listed_and_where_clusters_lead_too_many_astray_radii_s
     assert kinds == {kind for kind, rate in astray.result.choice.led.items() if rate.share and kind != "distractor"}
 
 
-def test_a_kind_that_would_cost_most_of_the_recall_is_not_bounded_unless_it_is_asked_for(
+def test_a_further_kind_that_would_cost_most_of_the_recall_is_not_bounded_unless_it_is_asked_for(
+    made: dict[str, Any],
+) -> None:
+    made.clear()
+    again = {f"{edit.prompt} Why?": edit.prompt for edit in EDITS}
+    edits = [replace(edit, locality=(prompt,)) for edit, prompt in zip(EDITS, again, strict=True)]
+    made["again"] = lambda prompts: apart([again.get(prompt, prompt) for prompt in prompts])
+    found = run(reports(edits)).result
+    assert {bound.kind: bound.recall for bound in found.bounds if not bound.bounded} == {"locality": 0.0}
+    assert found.choice is not None
+    assert found.choice.led["locality"].share == found.choice.found["rephrase"].share == 1.0
+    demanded = run(reports(edits), bound=["locality"]).result
+    assert [bound.bounded for bound in demanded.bounds] == [True]
+    assert demanded.choice is None
+
+
+def test_where_only_the_subject_counts_it_is_told_what_would_be_reached_without_the_bound(
     table: pa.Table, made: dict[str, Any]
 ) -> None:
     made.clear()
 
-    def near_relations(prompts: list[str]) -> torch.Tensor:
-        """What is asked does not count: a question about another relation lies as near as the prompt itself."""
+    def same_for_all_that_is_asked(prompts: list[str]) -> torch.Tensor:
         keys = apart(prompts)
         keys[:, len(COUNTRIES) : len(COUNTRIES) + 2] = 0
         return keys
 
-    made["near"] = near_relations
-    found = run(table).result
-    bounded = {bound.kind: bound.bounded for bound in found.bounds}
-    assert bounded["distractor_unedited"]
-    assert not bounded["relation"]
+    made["subject"] = same_for_all_that_is_asked
+    strict = run(table).result
+    assert strict.choice is None
+    assert strict.own_negatives is None
+    assert "--bound distractor_unedited leaves 1.000" in strict.notes[-1]
+    found = run(table, bound=["distractor_unedited"]).result
     assert found.choice is not None
-    assert found.choice.led["relation"].share == 1.0
+    assert found.choice.found["rephrase"].share == found.choice.led["relation"].share == 1.0
+    assert found.choice.led["distractor_unedited"].share == 0.0
     assert found.own_negatives is not None
     assert found.own_negatives.inside == found.own_negatives.edits > 0
-    demanded = run(table, bound=["relation"]).result
-    assert {bound.kind for bound in demanded.bounds if bound.bounded} == {"relation"}
-    assert demanded.choice is None
 
 
 def test_what_is_not_shown_is_told(table: pa.Table, made: dict[str, Any]) -> None:
-    few = run(table).result.notes[-1]
-    assert "0.01 shows in 300 questions" in few
+    few = next(note for note in run(table).result.notes if "shows in" in note)
+    assert "a share of 0.01 shows in 300 questions" in few
     assert "distractor" in few
     bare = reports([edit.__class__(edit.prompt, edit.target, edit.rephrases) for edit in EDITS])
     notes = calibrate(tiny("t5"), bare, (), 0.2, EditingSettings(), (), None, QUIET.track).result.notes
