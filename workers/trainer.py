@@ -12,7 +12,7 @@ import torch
 
 from pipeline.editing.check import usable
 from pipeline.editing.curriculum import Plan, TrainedUnit, Unit
-from pipeline.editing.edit import Edit
+from pipeline.editing.edit import Edit, as_edit
 from pipeline.editing.index import Place, clear
 from pipeline.editing.model import EditedModel
 from pipeline.editing.training import Trainer
@@ -112,17 +112,7 @@ class TrainerWorker:
 def edits_of(table: pa.Table) -> list[Edit]:
     """Rows of schema REPORTS -> edits."""
     columns = ["prompt", "target", "rephrases", "locality", "subject", "aliases"]
-    return [
-        Edit(
-            row["prompt"],
-            row["target"],
-            tuple(row["rephrases"] or ()),
-            tuple(other["prompt"] for other in row["locality"] or ()),
-            row["subject"],
-            tuple(row["aliases"] or ()),
-        )
-        for row in table.select(columns).to_pylist()
-    ]
+    return [as_edit(row) for row in table.select(columns).to_pylist()]
 
 
 def save_version(model: EditedModel, versions: Path) -> str:

@@ -7,10 +7,10 @@ import random
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.bench.public import as_edit, load_reports, load_texts
+from pipeline.bench.public import load_reports, load_texts
 from pipeline.editing.backbone import Backbone
 from pipeline.editing.check import usable
-from pipeline.editing.edit import Edit, normalise
+from pipeline.editing.edit import Edit, as_edit, normalise
 from pipeline.editing.loading import load_backbone
 from pipeline.errors import MeloError
 from pipeline.evaluation.generation import readable

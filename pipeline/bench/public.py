@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.editing.edit import Edit
 from pipeline.errors import MeloError
 from pipeline.sources import SourceError, files, read
 from pipeline.sources.layouts import PASSAGE, SELFCHECK, accurate, flat
@@ -106,12 +105,6 @@ def load_reports(source: str) -> list[dict[str, Any]]:
     if not reports:
         raise PublicError(f"{source} has no rows, expected reports in a layout that the sources know")
     return [row | {"target": place.renamed.get(row["target"], row["target"])} for row in reports]
-
-
-def as_edit(row: Mapping[str, Any]) -> Edit:
-    """A row of schema ``REPORTS`` as an edit."""
-    near = tuple(item["prompt"] for item in row["locality"])
-    return Edit(row["prompt"], row["target"], tuple(row["rephrases"]), near, row["subject"], tuple(row["aliases"]))
 
 
 def load_texts(source: str) -> list[str]:

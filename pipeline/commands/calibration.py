@@ -65,7 +65,9 @@ def calibrate(
         if figure is not None:
             progress.print(f"drawn: {draw(found, figure)}", highlight=False)
         if choice is None:
-            progress.print("nothing was chosen: no candidate leads a rephrase right within the wanted false routes")
+            progress.print(
+                "nothing was chosen: within the wanted false routes no candidate leads one rephrase in twenty right"
+            )
             raise typer.Exit(1)
         if write is None:
             progress.print("put it into the settings with --write melo.yaml")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -59,6 +60,13 @@ class Edit:
         """32 hexadecimal digits of SHA-256 over the normalised prompt and target."""
         text = f"{normalise(self.prompt)}\x1f{self.label}"
         return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def as_edit(row: Mapping[str, Any]) -> Edit:
+    """A row of schema ``REPORTS`` as an edit."""
+    near = tuple(item["prompt"] for item in row["locality"] or ())
+    subject, aliases = row["subject"], tuple(row["aliases"] or ())
+    return Edit(row["prompt"], row["target"], tuple(row["rephrases"] or ()), near, subject, aliases)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,10 @@ from pipeline.bench.public import (
     PublicError,
     PublicSet,
     accurate_outputs,
-    as_edit,
     load_reports,
     load_texts,
 )
-from pipeline.editing.edit import Edit
+from pipeline.editing.edit import Edit, as_edit
 from pipeline.errors import MeloError
 from tests.sources.test_layouts import FAIRLEX, LEXGLUE, MEND, NQ_OPEN, ROME, SELFCHECK
 

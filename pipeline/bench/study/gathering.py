@@ -9,13 +9,13 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.bench.material import MaterialError
-from pipeline.bench.public import accurate_outputs, as_edit, load_reports, load_texts
+from pipeline.bench.public import accurate_outputs, load_reports, load_texts
 from pipeline.bench.study.backbones import fitted_classifier, passage_model
 from pipeline.bench.study.material import Pair, Study, Wanted, assembled, settle
 from pipeline.bench.study.split import edits_and_holdouts
 from pipeline.bench.study.tasks import Data, TaskName
 from pipeline.editing.backbone import Backbone
-from pipeline.editing.edit import Edit
+from pipeline.editing.edit import Edit, as_edit
 from pipeline.editing.loading import load_backbone
 from pipeline.editing.sentences import minilm
 from pipeline.sources.layouts import SENTENCE_END

@@ -15,7 +15,16 @@ from pipeline.evaluation.calibration.candidates import Candidate, candidates, ke
 from pipeline.evaluation.calibration.result import Bound, Calibration, FalseRoute, OwnNegatives, Rate, Tried
 from pipeline.evaluation.calibration.routing import Routed, routed
 from pipeline.evaluation.calibration.sweep import Distances, Radii, choose, measured, recall
-from pipeline.evaluation.calibration.trial import BOUNDED, FOUND, GROUPS, LEFT_ALONE, UNEDITED, Trial, make_trial
+from pipeline.evaluation.calibration.trial import (
+    BOUNDED,
+    FOUND,
+    GROUPS,
+    LEFT_ALONE,
+    UNEDITED,
+    CalibrationError,
+    Trial,
+    make_trial,
+)
 from pipeline.settings import EditingSettings
 from pipeline.telling import Track
 
@@ -23,6 +32,8 @@ KEPT = 0.5
 """A kind is bounded too unless that would leave less than this part of the recall."""
 TIE = 0.01
 """Candidates whose recall differs by no more are equally good: the cheaper one is chosen."""
+LEAST = 0.05
+"""Recall below which nothing is chosen: that is chance, and next to nothing."""
 SHORTER, TIMES = 0.9, 20
 """Where clusters lead more astray than distances to single keys did, radii shrink by this factor, so often at most."""
 NOWHERE = Radii()
@@ -83,7 +94,7 @@ def calibrate(
         track: tells how far it is.
 
     Raises:
-        CalibrationError: there are too few edits with rephrases and subjects.
+        CalibrationError: there are too few edits with rephrases and subjects, or no question of a kind to bound.
         EncoderError: an encoder cannot be loaded.
         RecipeError: there is no recipe for this backbone.
     """
@@ -130,6 +141,10 @@ def _bounds(trial: Trial, attempts: Sequence[Attempt], wanted: float, bound: Seq
         if taken:
             kinds.append(kind)
             before = best
+    if not found:
+        raise CalibrationError(
+            f"no question of {', '.join(bound or BOUNDED)} came, expected a kind that can be bounded"
+        )
     return found
 
 
@@ -144,7 +159,7 @@ def _tried(trial: Trial, attempt: Attempt, kinds: Sequence[str], wanted: float, 
     first = choose(trial, attempt.distances, kinds, wanted)
     gate, found = attempt.candidate.subjects, attempt
     if first == NOWHERE:
-        return found
+        return replace(found, holds=True)
     for times in range(TIMES + 1):
         radii = first.scaled(SHORTER**times)
         led = routed(trial, attempt.keys, gate, radii, settings.conflicts)
@@ -176,7 +191,7 @@ def _told(trial: Trial, attempt: Attempt) -> Tried:
 
 def _best(attempts: Sequence[Attempt], tried: Sequence[Tried]) -> int | None:
     """The cheapest of those that lead most rephrases right; none that leads more astray than wanted."""
-    able = [place for place, each in enumerate(tried) if each.holds and each.choosing_recall > 0]
+    able = [place for place, each in enumerate(tried) if each.holds and each.choosing_recall >= LEAST]
     most = max((tried[place].choosing_recall for place in able), default=0.0)
     equal = [place for place in able if tried[place].choosing_recall >= most - TIE]
     return min(equal, key=lambda i: (attempts[i].candidate.cost, -tried[i].choosing_recall), default=None)

@@ -74,7 +74,7 @@ class Calibration(_Frozen):
     held_out: int = Field(description="outside, whose subjects nobody edited")
     bounds: list[Bound]
     candidates: list[Tried] = Field(description="in the order of trial")
-    chosen: int | None = Field(description="place among the candidates; None: no candidate leads a rephrase right")
+    chosen: int | None = Field(description="place among the candidates; None: none leads one rephrase in twenty right")
     own_negatives: OwnNegatives | None
     false_routes: list[FalseRoute] = Field(description="of the chosen one, up to ten a kind, the nearest first")
     notes: list[str] = Field(description="what was not measured, or is not shown by so few questions, and why")

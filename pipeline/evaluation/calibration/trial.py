@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pipeline.editing.about import know, renamed, subjects_of
 from pipeline.editing.backbone import Backbone
 from pipeline.editing.check import usable
-from pipeline.editing.edit import Edit, normalise
+from pipeline.editing.edit import Edit, as_edit, normalise
 from pipeline.editing.spelling import plain
 from pipeline.editing.subjects import SubjectGate
 from pipeline.errors import MeloError
@@ -108,13 +108,14 @@ def make_trial(backbone: Backbone, reports: pa.Table, traffic: Sequence[str], wa
         wanted: share of false routes that is to be shown, which takes three questions over it.
 
     Raises:
-        CalibrationError: there are too few edits with rephrases and subjects; it says how many are needed.
+        CalibrationError: there are too few edits with rephrases and subjects, and it says how many are needed; or no
+            question of theirs about others' subjects could be made.
     """
     rows = _usable(backbone, reports)
     _check(rows)
     inside = [row for row in rows if _bit(f"index {row['edit_id']}")]
     places = {row["edit_id"]: place for place, row in enumerate(inside)}
-    edits = tuple(_edit(row) for row in inside)
+    edits = tuple(as_edit(row) for row in inside)
     subjects = tuple(subjects_of(edits))
     rounds = min(ROUNDS, 1 + ceil(2 * 3 / wanted / len(inside)))
     table = pa.Table.from_pylist(rows, schema=reports.schema)
@@ -128,23 +129,26 @@ def make_trial(backbone: Backbone, reports: pa.Table, traffic: Sequence[str], wa
     fitting = set(readable(backbone, [question.prompt for question in asked]))
     asked = [question for question in asked if question.prompt in fitting]
     named = _named(edits, subjects, [question.prompt for question in asked])
-    return Trial(edits, len(rows) - len(inside), subjects, tuple(asked), named)
+    trial = Trial(edits, len(rows) - len(inside), subjects, tuple(asked), named)
+    for kind in ("rephrase", "distractor"):
+        if not (len(trial.of(kind, choosing=True)) and len(trial.of(kind, choosing=False))):
+            raise CalibrationError(
+                f"one half of the questions has no {kind}, expected some to choose on and some to tell rates of. "
+                "Distractors ask one edit's question about another's subject, where nobody is taught that: report "
+                "edits of several relations and subjects, and more of them"
+            )
+    return trial
 
 
 def _usable(backbone: Backbone, reports: pa.Table) -> list[dict[str, Any]]:
     rows = reports.to_pylist()
-    fit = {edit.edit_id for edit in usable(backbone, map(_edit, rows))[0]}
+    fit = {edit.edit_id for edit in usable(backbone, map(as_edit, rows))[0]}
     return [row for row in rows if row["edit_id"] in fit]
-
-
-def _edit(row: dict[str, Any]) -> Edit:
-    near = tuple(other["prompt"] for other in row["locality"])
-    return Edit(row["prompt"], row["target"], tuple(row["rephrases"]), near, row["subject"], tuple(row["aliases"]))
 
 
 def _check(rows: Sequence[dict[str, Any]]) -> None:
     rephrased = [row for row in rows if row["rephrases"]]
-    about = subjects_of([_edit(row) for row in rephrased])
+    about = subjects_of([as_edit(row) for row in rephrased])
     count = sum(map(bool, about))
     if count >= LEAST_EDITS:
         return

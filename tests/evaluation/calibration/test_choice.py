@@ -153,8 +153,8 @@ def test_what_is_not_shown_is_told(table: pa.Table, made: dict[str, Any]) -> Non
     notes = calibrate(tiny("t5"), bare, (), 0.2, EditingSettings(), (), None, QUIET.track).result.notes
     assert any(note.startswith("locality was not measured") for note in notes)
     assert any(note.startswith("traffic was not measured") for note in notes)
-    with pytest.raises(CalibrationError):
-        run(table.slice(0, 10))
+    with pytest.raises(CalibrationError, match="no question of traffic came"):
+        calibrate(tiny("t5"), table, (), 0.2, EditingSettings(), (), ["traffic"], QUIET.track)
 
 
 def test_the_real_thing_ends_on_a_tiny_backbone_and_the_same_twice(table: pa.Table) -> None:

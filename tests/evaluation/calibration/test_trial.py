@@ -77,3 +77,9 @@ def test_too_little_is_refused_and_what_is_needed_is_told(edits: list[Edit], sai
     with pytest.raises(CalibrationError, match=said) as error:
         make_trial(tiny("t5"), reports(edits), [], 0.05)
     assert "at least 40" in str(error.value)
+
+
+def test_edits_that_ask_all_subjects_the_same_leave_no_distractor_and_that_is_told() -> None:
+    one_form = [Edit(f"What is the capital of {name}?", "so", (f"Name the capital of {name}.",)) for name in COUNTRIES]
+    with pytest.raises(CalibrationError, match="no distractor"):
+        make_trial(tiny("t5"), reports(one_form), [], 0.05)
