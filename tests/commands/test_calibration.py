@@ -51,6 +51,14 @@ def test_json_is_the_whole_result_and_nothing_is_written(given: list[str]) -> No
     assert not Path("calibration.png").exists()
 
 
+def test_where_nothing_is_chosen_nothing_is_written(given: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.evaluation.calibration.choice.LEAST", 1.01)
+    result = CliRunner().invoke(app, [*given, "--write", "melo.yaml"])
+    assert result.exit_code == 1
+    assert "nothing was chosen" in result.output
+    assert not Path("melo.yaml").exists()
+
+
 def test_errors_say_what_to_do(given: list[str]) -> None:
     few = Path("few.jsonl")
     few.write_text("\n".join(Path("reports.jsonl").read_text().splitlines()[:9]))
