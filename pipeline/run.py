@@ -195,7 +195,9 @@ class _Run:
         ):
             units = night.folder / "units"
             digest, refused = teach(crew, edits, settings.portion, units, journal.versions, advance)
-        return {"digest": digest, "refused": refused, "taught": edits.num_rows, "seconds": time.monotonic() - start}
+            peak = crew.call("peak_bytes")
+        seconds = time.monotonic() - start
+        return {"digest": digest, "refused": refused, "taught": edits.num_rows, "seconds": seconds, "peak_bytes": peak}
 
     def _undo(self, night: Night, ids: list[str]) -> dict[str, Any]:
         """Takes edits of the base back; nothing is trained."""

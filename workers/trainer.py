@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 import tempfile
 from contextlib import suppress
 from functools import cached_property
@@ -58,6 +60,11 @@ class TrainerWorker:
     def version(self) -> int:
         """How many times the model was changed."""
         return self._model.version
+
+    def peak_bytes(self) -> int:
+        """The most memory that this process ever had resident."""
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in kB
 
     def plan(self, edits: pa.Table, version: int) -> tuple[Plan, dict[str, str]]:
         """Keys, block ids and units of work for edits of schema REPORTS.
