@@ -12,6 +12,7 @@ from typing import Literal
 
 import torch
 
+from pipeline.bench.invented import distinct_names
 from pipeline.bench.measure import threads
 from pipeline.editing.index import Delta, Index, open_index
 from pipeline.editing.subjects import SubjectGate
@@ -80,7 +81,7 @@ def measure_routing(sizes: Sequence[int], prompts: Sequence[int], rounds: int, s
                 home.close()
         rng = random.Random(seed)
         for size in sizes:
-            gate, names = SubjectGate[str](), _names(size, rng)
+            gate, names = SubjectGate[str](), distinct_names(size, rng)
             gate.hold({name: [name] for name in names})
             found += [_time_names(gate, names, b, where, rounds, rng) for b in prompts for where in _WHERE]
     return tuple(found)
@@ -127,16 +128,6 @@ def _queries(
     return keys[blocks] + AWAY * directions / directions.norm(dim=1, keepdim=True), blocks.tolist()
 
 
-def _names(count: int, rng: random.Random) -> list[str]:
-    """Distinct names of two words that can be pronounced."""
-    found: dict[str, None] = {}
-    while len(found) < count:
-        found[" ".join("".join(rng.choice("bdfgklmnprstvz") + rng.choice("aeiou") for _ in range(4)) for _ in "ab")] = (
-            None
-        )
-    return list(found)
-
-
 def _time_names(
     gate: SubjectGate[str], names: Sequence[str], b: int, where: Where, rounds: int, rng: random.Random
 ) -> Routing:
@@ -144,7 +135,7 @@ def _time_names(
     seconds: list[float] = []
     right = 0
     for _ in range(1 + rounds):
-        asked = rng.choices(names, k=b) if where == "inside" else _names(b, rng)
+        asked = rng.choices(names, k=b) if where == "inside" else distinct_names(b, rng)
         texts = [QUESTION.format(name.title()) for name in asked]
         start = time.perf_counter()
         named = gate.named(texts)
