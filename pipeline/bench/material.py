@@ -75,7 +75,7 @@ def gather(
     if edits is None:
         raise MaterialError(f"no edits for {backbone}: give --edits FILE, one report a row: prompt, target")
     model = load_backbone(str(backbone))
-    chosen, refused = _edits(model, edits, count, seed)
+    chosen, refused = drawn(model, edits, count, seed)
     edited = {normalise(edit.prompt) for edit in chosen}
     texts = load_texts(str(locality)) if locality is not None else []
     others = [text for text in readable(model, texts) if normalise(text) not in edited]
@@ -83,7 +83,21 @@ def gather(
     return Material(model, tuple(chosen), refused, tuple(others[:locality_count]), tuple(sources))
 
 
-def _edits(backbone: Backbone, path: Path, count: int, seed: int) -> tuple[list[Edit], int]:
+def drawn(backbone: Backbone, path: Path, count: int, seed: int) -> tuple[list[Edit], int]:
+    """Edits of distinct prompts that a backbone can take, with what else of theirs it can be asked.
+
+    Args:
+        path: a file of reports, in any format and layout that the sources know.
+        count: edits wanted; a shorter file gives what it has.
+        seed: draws the edits and their order.
+
+    Returns:
+        The edits, and how many that the backbone cannot take were passed over.
+
+    Raises:
+        MaterialError: no edit is left.
+        PublicError: the file cannot be read.
+    """
     rows = [as_edit(row) for row in load_reports(str(path))]
     random.Random(seed).shuffle(rows)
     chosen: dict[str, Edit] = {}
