@@ -255,6 +255,23 @@ def night(
     measurement.main(backbone=backbone, edits=edits, quick=quick, as_json=as_json, seed=seed)
 
 
+@bench.command()
+def growth(
+    backbone: BackboneDir = None,
+    reports: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, dir_okay=False, metavar="FILE", help="Edits; may be given again. None: the shared."),
+    ] = None,
+    edits: Annotated[int, typer.Option(min=10, help="In the end; what files lack is made up.")] = 10_000,
+    as_json: AsJson = False,
+    seed: Seed = 0,
+) -> None:
+    """Ten thousand edits in one model, in four nights: scores, memory and time as they grow in number."""
+    from pipeline.bench import growth as measurement
+
+    measurement.main(backbone=backbone, reports=reports or (), edits=edits, as_json=as_json, seed=seed)
+
+
 def main() -> None:
     """Entry point of the ``melo`` script."""
     app()
