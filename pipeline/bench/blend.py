@@ -107,24 +107,21 @@ def backlogs(blended: Blend, ends: Sequence[int], folder: Path) -> list[Path]:
         MaterialError: other backlogs are there.
     """
     rows = [(name, _report(edit, place)) for place, (name, edit) in enumerate(blended.edits)]
-    found = []
-    for start, end in zip([0, *ends], ends, strict=False):
-        night = folder / f"{end:06d}"
-        night.mkdir(parents=True, exist_ok=True)
-        parts: defaultdict[str, str] = defaultdict(str)
+    nights = [folder / f"{end:06d}" for end in ends]
+    wanted: defaultdict[Path, str] = defaultdict(str)
+    for night, start, end in zip(nights, [0, *ends], ends, strict=False):
         for name, row in rows[start:end]:
-            parts[f"{name}.jsonl"] += row
-        if any(file.read_text() != parts.get(file.name) for file in night.glob("*.jsonl")):
-            raise MaterialError(
-                f"{night} holds other reports than these: give the arguments that it was begun with, or another "
-                "MELO_HOME to begin anew"
-            )
-        for name, text in parts.items():
-            file = night / name
-            write_atomically(file, text.encode())
-            os.utime(file, (FIRST.timestamp(), FIRST.timestamp()))  # or it would count as still being written
-        found.append(night)
-    return found
+            wanted[night / f"{name}.jsonl"] += row
+    if any(file.read_text() != wanted.get(file) for file in folder.glob("*/*.jsonl")):
+        raise MaterialError(
+            f"{folder} holds other reports than these: give the arguments that it was begun with, or another "
+            "MELO_HOME to begin anew"
+        )
+    for file, text in wanted.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, text.encode())
+        os.utime(file, (FIRST.timestamp(), FIRST.timestamp()))  # or it would count as still being written
+    return nights
 
 
 def _new(edits: Iterable[Edit], taken: set[str]) -> Iterator[Edit]:

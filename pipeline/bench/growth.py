@@ -20,6 +20,7 @@ from pipeline.bench.growth_report import draw, rows_of, table, told
 from pipeline.bench.material import MaterialError
 from pipeline.bench.measure import Machine, this_machine
 from pipeline.bench.stage import Stage, measured
+from pipeline.bench.study.commands import wide
 from pipeline.bench.study.keeping import Findings, keep
 from pipeline.editing.backbone import Backbone
 from pipeline.editing.folder import read_manifest
@@ -67,7 +68,7 @@ def main(
     settings = Settings()
     home = settings.home.absolute() / "bench" / NAME
     logging.disable_progress_bar()
-    shown, teller = Console(quiet=as_json, markup=False), Teller(Console(stderr=True, markup=False))
+    shown, teller = wide(Console(quiet=as_json, markup=False)), Teller(Console(stderr=True, markup=False))
     upstream = settings.upstream or (_known() if backbone is None else None)
     try:
         model = load_backbone(str(backbone or shared_folder() / "models" / BACKBONE))
@@ -101,14 +102,14 @@ def main(
 
 
 def grown(
-    settings: Settings, backbone: Backbone, backlogs: Sequence[Path], edge: int, seed: int, teller: Teller
+    settings: Settings, backbone: Backbone, sources: Sequence[Path], edge: int, seed: int, teller: Teller
 ) -> list[Stage]:
     """A night for every backlog that none has ended with yet, and what each came to.
 
     Args:
         settings: of the nights; their home is this model's alone.
         backbone: that is edited.
-        backlogs: sources of reports, one after the other.
+        sources: of reports, one after the other.
         edge: see ``measured``.
         seed: likewise.
         teller: tells how far it is.
@@ -118,7 +119,7 @@ def grown(
     """
     stages = []
     with connected(settings.ray_address):
-        for backlog in backlogs:
+        for backlog in sources:
             while (night := _ended(settings.home, backlog)) is None:
                 result = run(settings, str(backlog), backbone.reference, teller)
                 if result.source == str(backlog) and not result.promoted:

@@ -35,7 +35,7 @@ def _count(value: float) -> str:
 
 
 def _time(value: float) -> str:
-    return f"{value:.3g}"
+    return f"{value:.3g}" if value < 100 else f"{value:,.0f}"
 
 
 def _figures(stages: Sequence[Stage]) -> list[list[Figure]]:

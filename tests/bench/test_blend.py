@@ -91,5 +91,8 @@ def test_backlogs_are_kept_and_never_replaced_by_others(
     (nights[1] / "few.jsonl").unlink()  # as a call that was stopped leaves it
     assert backlogs(stream, [5, 12], folder) == nights
     assert (nights[1] / "few.jsonl").is_file()
-    with pytest.raises(MaterialError, match="000005 holds other reports than these"):
+    with pytest.raises(MaterialError, match="backlog holds other reports than these"):
         backlogs(replace(stream, edits=stream.edits[::-1]), [5, 12], folder)
+    with pytest.raises(MaterialError, match="backlog holds other reports than these"):
+        backlogs(stream, [4, 12], folder)
+    assert {night.name for night in folder.iterdir()} == {"000005", "000012"}

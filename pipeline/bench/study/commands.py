@@ -67,7 +67,7 @@ def run(measure: Callable[[Bench], Found], name: str, wanted: Wanted, out: Path 
     settings = Settings()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    shown, teller = _wide(Console(quiet=as_json, markup=False)), Teller(Console(stderr=True, markup=False))
+    shown, teller = wide(Console(quiet=as_json, markup=False)), Teller(Console(stderr=True, markup=False))
     home = settings.home.absolute() / "bench"
     try:
         study = gather(replace(wanted, made=home), teller)
@@ -115,7 +115,7 @@ def _frame(study: Study) -> dict[str, Any]:
     }
 
 
-def _wide(console: Console) -> Console:
+def wide(console: Console) -> Console:
     """Where nobody looks through a window of some width, the tables have theirs."""
     if not console.is_terminal:
         console.width = max(console.width, WIDTH)
