@@ -39,6 +39,7 @@ class EditingSettings(BaseModel):
     learning_rate: float | None = Field(None, gt=0, description="Adam's rate at the start")
     halve_every: int | None = Field(None, gt=0, description="steps after which the rate is halved, again and again")
     edits_per_block: int | None = Field(None, gt=0, description="edits that one block learns")
+    wordings: int | None = Field(None, ge=0, description="other wordings that an edit's block is trained in")
     long_target: int | None = Field(None, ge=0, description="target tokens above which an edit has its own block")
     edits_per_step: int = Field(40, gt=0, description="edits trained side by side in one step at most")
     tokens_per_step: int = Field(4096, gt=0, description="tokens of one step at most, pads counted")

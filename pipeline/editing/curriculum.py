@@ -24,11 +24,18 @@ class Lesson:
         edit_id: the edit.
         prompt: token ids of the prompt.
         target: token ids of the target with its natural end; for a classifier the class alone.
+        wordings: token ids of other wordings, which are trained with it; whether it is learned is asked of the prompt.
     """
 
     edit_id: str
     prompt: tuple[int, ...]
     target: tuple[int, ...]
+    wordings: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def rows(self) -> tuple[tuple[int, ...], ...]:
+        """All that is trained to be answered by the target, the prompt first."""
+        return self.prompt, *self.wordings
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +44,7 @@ class Unit:
 
     Attributes:
         blocks: g block ids.
-        lessons: for each block its lessons, equally many in all.
+        lessons: for each block its lessons; equally many, and equally many rows, in all.
         iterations: optimiser steps at most.
         start: weights to go on from; None to start anew.
     """
@@ -179,11 +186,14 @@ class Curriculum:
         return self._group(blocks, iterations)
 
     def _group(self, blocks: dict[int, list[Lesson]], iterations: int) -> list[Unit]:
-        """Groups blocks with equally many edits, in order of their ids."""
+        """Groups blocks with equally many edits and rows, in order of their ids."""
         groups: list[list[int]] = []
-        for size in sorted({len(lessons) for lessons in blocks.values()}):
+        sizes = {
+            block: (len(lessons), sum(len(lesson.rows) for lesson in lessons)) for block, lessons in blocks.items()
+        }
+        for size in sorted(set(sizes.values())):
             group: list[int] = []
-            for block in (block for block, lessons in blocks.items() if len(lessons) == size):
+            for block in (block for block in blocks if sizes[block] == size):
                 if group and not self._fits([lesson for other in (*group, block) for lesson in blocks[other]]):
                     group = []
                 if not group:
@@ -193,8 +203,9 @@ class Curriculum:
 
     def _fits(self, lessons: list[Lesson]) -> bool:
         """Whether a step has room for the lessons of several blocks."""
-        row = max(len(lesson.prompt) for lesson in lessons) + max(len(lesson.target) for lesson in lessons)
-        return len(lessons) <= self.edits_per_step and row * len(lessons) <= self.tokens_per_step
+        rows = [len(row) for lesson in lessons for row in lesson.rows]
+        width = max(rows) + max(len(lesson.target) for lesson in lessons)
+        return len(lessons) <= self.edits_per_step and width * len(rows) <= self.tokens_per_step
 
 
 def stack(weights: Sequence[BlockWeights]) -> BlockWeights:

@@ -39,6 +39,8 @@ class Recipe:
         learning_rate: Adam's rate at the start.
         halve_every: steps after which the rate is halved, again and again.
         edits_per_block: edits that one block learns.
+        wordings: other wordings that a block of one edit is trained in (see ``wordings``). None are of an edit whose
+            target is long: a text is gone on with, not asked for in other words.
         long_target: tokens of a target above which an edit has a block of its own. Of biographies' sentences cut to
             16 tokens, 40 take 20 s ten a block and 3 s each alone; of whole ones the most are never learned together.
         scale: s in W x + s B A x.
@@ -54,6 +56,7 @@ class Recipe:
     learning_rate: float = 0.07
     halve_every: int = 20
     edits_per_block: int = 10
+    wordings: int = 0
     long_target: int = 16
     scale: float = 1.0
     init_std: float = 1.0
@@ -245,7 +248,7 @@ def resolve(model: PreTrainedModel, task: Task, settings: EditingSettings) -> Re
 
     Raises:
         RecipeError: the family is unknown and the modules are not given; a named module does not exist, or is
-            not linear; keys would not be read before every block.
+            not linear; keys would not be read before every block; blocks of several edits would have wordings.
     """
     wanted = settings.model_dump(exclude_none=True, include={field.name for field in fields(Recipe)})
     recipe = replace(_default(model, task, wanted), **wanted)
@@ -253,6 +256,11 @@ def resolve(model: PreTrainedModel, task: Task, settings: EditingSettings) -> Re
         raise RecipeError(
             f"No module of this {type(model).__name__} would carry blocks: name at least one in block_modules, above "
             f"key_layer {recipe.key_layer!r}. (The defaults need a layer for the key and another one for the blocks.)"
+        )
+    if recipe.wordings and recipe.edits_per_block > 1:
+        raise RecipeError(
+            f"{recipe.wordings} other wordings would teach a block of {recipe.edits_per_block} edits several targets "
+            "for the same text: set edits_per_block to 1, or wordings to 0."
         )
     modules = dict(model.named_modules())
     for name in (recipe.key_layer, *recipe.block_modules):

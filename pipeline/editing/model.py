@@ -31,6 +31,7 @@ from pipeline.editing.records import Record, Records
 from pipeline.editing.restoring import restored
 from pipeline.editing.routed import RoutedBackbone
 from pipeline.editing.training import Trainer
+from pipeline.editing.wordings import reworded
 from pipeline.settings import EditingSettings, Settings, Task
 from schemas.manifest import BackboneEntry, FileEntry, Manifest
 
@@ -159,6 +160,7 @@ class EditedModel:
             Lesson(edit.edit_id, tuple(prompt), tuple(target))
             for edit, prompt, target in zip(new, prompts, targets, strict=True)
         ]
+        lessons = reworded(lessons, new, self.backbone, self.recipe)
         curriculum = Curriculum(
             lessons,
             self.next_block,

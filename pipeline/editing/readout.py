@@ -44,7 +44,11 @@ class Readout:
         self._members: torch.Tensor | None = None  # [g, u] bool, which of them each block competes with
 
     def losses(
-        self, hidden: torch.Tensor, targets: torch.Tensor, owners: torch.Tensor | None = None
+        self,
+        hidden: torch.Tensor,
+        targets: torch.Tensor,
+        owners: torch.Tensor | None = None,
+        given: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Cross entropy and lead of each position over its block's active set.
 
@@ -52,22 +56,21 @@ class Readout:
             hidden: [m, d] with gradients.
             targets: [m] int64.
             owners: [m] int64, the block of each position; None when there is one.
+            given: [m] float32, taken off the targets' logits; None: nothing is.
 
         Returns:
             losses [m], and leads [m] (no gradient): the target's logit minus the best other's. A negative
             lead is certain; a positive one is to be confirmed by ``leads``.
         """
         if self._weight is None:
-            return F.cross_entropy(hidden.float(), targets, reduction="none"), _lead(hidden.detach().float(), targets)
+            return _scored(hidden.float(), targets, given)
         owners = torch.zeros_like(targets) if owners is None else owners
         if self._active is None:
-            self._join(owners, targets[:, None])
             self.leads(hidden.detach(), targets, extend=True, owners=owners)
         assert self._active is not None and self._members is not None
         logits = F.linear(hidden, self._weight[self._active], self._bias_of(self._active)).float()  # [m, u]
         logits = logits.masked_fill(~self._members[owners], float("-inf"))
-        places = torch.searchsorted(self._active, targets)
-        return F.cross_entropy(logits, places, reduction="none"), _lead(logits.detach(), places)
+        return _scored(logits, torch.searchsorted(self._active, targets), given)
 
     @torch.no_grad()
     def leads(
@@ -78,7 +81,7 @@ class Readout:
         Args:
             hidden: [m, d].
             targets: [m] int64.
-            extend: let the best competitors of each position join its block's active set.
+            extend: let the targets and the best competitors of each position join its block's active set.
             owners: [m] int64, the block of each position; None when there is one.
         """
         if self._weight is None:
@@ -90,7 +93,8 @@ class Readout:
             if extend:
                 best.append(logits.topk(self._competitors, dim=-1).indices)
         if extend:
-            self._join(torch.zeros_like(targets) if owners is None else owners, torch.cat(best))
+            joining = torch.cat([targets[:, None], torch.cat(best)], 1)  # [m, 1 + competitors]
+            self._join(torch.zeros_like(targets) if owners is None else owners, joining)
         return torch.cat(leads)
 
     def keep(self, blocks: torch.Tensor) -> None:
@@ -113,6 +117,15 @@ class Readout:
 
     def _bias_of(self, tokens: torch.Tensor) -> torch.Tensor | None:
         return None if self._bias is None else self._bias[tokens]
+
+
+def _scored(
+    logits: torch.Tensor, places: torch.Tensor, given: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """logits [m, u], places [m], given [m] or None -> cross entropy [m] and lead [m] (no gradient)."""
+    if given is not None:
+        logits = logits.scatter_add(1, places[:, None], -given[:, None])
+    return F.cross_entropy(logits, places, reduction="none"), _lead(logits.detach(), places)
 
 
 def _lead(logits: torch.Tensor, places: torch.Tensor) -> torch.Tensor:

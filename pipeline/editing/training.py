@@ -5,8 +5,12 @@ parameters, and Adam works element by element. A block leaves the step, the opti
 as every one of its edits leads everywhere by the margin. Whether an edit is learned is then decided by free
 generation.
 
-Shape letters: g blocks in training, r rows (g times the edits of a block), s prompt tokens, t target
-tokens, m positions with a target, d hidden.
+What the backbone has right by itself counts for nothing: a target token that leads without the block has to lead by
+that much more with it, up to the margin. Else a block that is to say its target never learns to stop, since on the
+prompts that it is trained on the backbone stops by itself; on others the block then says its target again and again.
+
+Shape letters: g blocks in training, r rows (g times the prompts and wordings of a block's edits), s prompt tokens, t
+target tokens, m positions with a target, d hidden.
 """
 
 from __future__ import annotations
@@ -43,7 +47,8 @@ class Batch:
             every row predicts one.
         targets: [m] int64, the tokens (or classes) to predict, row by row.
         rows: [m] int64, the row of each position.
-        size: edits of a block.
+        size: rows of a block.
+        given: [m] float32, the lead that the backbone has by itself, between 0 and the margin; None: not known yet.
     """
 
     inputs: dict[str, Any]
@@ -51,6 +56,7 @@ class Batch:
     targets: torch.Tensor
     rows: torch.Tensor
     size: int
+    given: torch.Tensor | None = None
 
     @property
     def owners(self) -> torch.Tensor:
@@ -63,6 +69,7 @@ class Batch:
         number[rows] = torch.arange(len(rows), device=rows.device)
         kept = number[self.rows] >= 0
         self.targets, self.rows = self.targets[kept], number[self.rows[kept]]
+        self.given = None if self.given is None else self.given[kept]
         self.inputs = map_tensors(self.inputs, lambda tensor: tensor[rows])
         self.mask = None if self.mask is None else self.mask[rows]
 
@@ -76,11 +83,12 @@ def collate(backbone: Backbone, lessons: Sequence[Sequence[Lesson]], encoded: Mo
 
     Args:
         backbone: the model.
-        lessons: equally many for each block.
-        encoded: what a frozen encoder makes of the prompts; None where it is not frozen, or there is none.
+        lessons: equally many for each block, with equally many rows.
+        encoded: what a frozen encoder makes of the rows; None where it is not frozen, or there is none.
     """
-    flat = [lesson for block in lessons for lesson in block]
-    prompts, targets = [lesson.prompt for lesson in flat], [lesson.target for lesson in flat]
+    flat = [(row, lesson.target) for block in lessons for lesson in block for row in lesson.rows]
+    prompts, targets = [row for row, _ in flat], [target for _, target in flat]
+    size = sum(len(lesson.rows) for lesson in lessons[0])
     device = backbone.device
     wanted = torch.tensor([token for target in targets for token in target], device=device)
     lengths = torch.tensor([len(target) for target in targets], device=device)
@@ -90,18 +98,18 @@ def collate(backbone: Backbone, lessons: Sequence[Sequence[Lesson]], encoded: Mo
         starts = torch.tensor([len(prompt) - 1 for prompt in prompts], device=device)[:, None]
         places = torch.arange(ids.shape[1], device=device)[None]
         mask = (places >= starts) & (places < starts + lengths[:, None])
-        return Batch({"input_ids": ids, "attention_mask": attention}, mask, wanted, rows, len(lessons[0]))
+        return Batch({"input_ids": ids, "attention_mask": attention}, mask, wanted, rows, size)
     ids, attention = _not_square(backbone, prompts) if encoded is None else backbone.pad(prompts, side="right")
     inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": attention}
     if backbone.task == "classification":
-        return Batch(inputs, None, wanted, rows, len(lessons[0]))
+        return Batch(inputs, None, wanted, rows, size)
     start = backbone.model.config.decoder_start_token_id
     decoder_ids, decoder_mask = _not_square(backbone, [[start, *target[:-1]] for target in targets])
     inputs["decoder_input_ids"] = decoder_ids
     if encoded is not None:
         del inputs["input_ids"]
         inputs["encoder_outputs"] = encoded
-    return Batch(inputs, decoder_mask.bool(), wanted, rows, len(lessons[0]))
+    return Batch(inputs, decoder_mask.bool(), wanted, rows, size)
 
 
 def _not_square(backbone: Backbone, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -171,7 +179,7 @@ class Trainer:
         start = unit.start or initial_weights(
             self._lora.widths, unit.blocks, recipe.partial_rank, recipe.init_std, self._seed
         )
-        prompts = [lesson.prompt for block in unit.lessons for lesson in block]
+        prompts = [row for block in unit.lessons for lesson in block for row in lesson.rows]
         encoded = encode_frozen(self._backbone, self._lora, prompts)
         weights, steps = self._descend(unit, start, encoded)
         return TrainedUnit(unit, weights, steps, self._examine(unit, weights, encoded))
@@ -197,7 +205,9 @@ class Trainer:
                 with replay.play() if step else replay.record():
                     output = backbone.model(**batch.inputs, **self._no_cache).logits  # [r, t, d]
                 hidden = batch.pick(output)  # [m, d]
-                losses, leads = readout.losses(hidden, batch.targets, batch.owners)
+                if batch.given is None:
+                    batch.given = self._given(readout, batch, hidden if unit.start is None else None)
+                losses, leads = readout.losses(hidden, batch.targets, batch.owners, batch.given)
                 finished = self._finished(readout, batch, hidden, leads, len(slots))
                 for slot in slots[finished].tolist():
                     steps[slot] = step
@@ -217,28 +227,52 @@ class Trainer:
                     slots = slots[kept]
         return done, tuple(steps)
 
+    @torch.no_grad()
+    def _given(self, readout: Readout, batch: Batch, hidden: torch.Tensor | None) -> torch.Tensor:
+        """[m] float32: by how much the targets lead without the blocks, between 0 and the margin.
+
+        Args:
+            hidden: [m, d] of blocks that add nothing yet; None: the backbone is asked without them.
+        """
+        if hidden is None:
+            with self._lora.request():
+                hidden = batch.pick(self._backbone.model(**batch.inputs, **self._no_cache).logits)
+        leads = readout.leads(hidden.detach(), batch.targets, extend=True, owners=batch.owners)
+        return leads.clamp(0, self._margin)
+
     @staticmethod
     def _loss(losses: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """Sum over blocks of the mean over a block's edits of the mean over an edit's tokens."""
-        tokens = torch.bincount(batch.rows)[batch.rows]  # [m] target tokens of the position's edit
+        """Sum over blocks of the mean over a block's rows of the mean over a row's target tokens."""
+        tokens = torch.bincount(batch.rows)[batch.rows]  # [m] target tokens of the position's row
         return (losses / (tokens * batch.size)).sum()
 
     def _finished(
         self, readout: Readout, batch: Batch, hidden: torch.Tensor, leads: torch.Tensor, blocks: int
     ) -> torch.Tensor:
-        """[g] bool: blocks that lead everywhere, confirmed over the whole vocabulary where they seem to."""
+        """[g] bool: blocks that lead everywhere, confirmed over the whole vocabulary where they seem to.
+
+        Args:
+            leads: [m] over the active sets, less what was given.
+        """
         owners = batch.owners
+        assert batch.given is not None
         behind = torch.zeros(blocks, dtype=torch.long, device=leads.device)
         seems = behind.index_add(0, owners, (leads <= self._margin).long()) == 0
         if not bool(seems.any()):
             return seems
         asked = seems[owners]
         exact = readout.leads(hidden.detach()[asked], batch.targets[asked], extend=True, owners=owners[asked])
+        exact -= batch.given[asked]
         return seems & (behind.index_add(0, owners[asked], (exact <= self._margin).long()) == 0)
 
     def _examine(self, unit: Unit, weights: BlockWeights, encoded: ModelOutput | None) -> dict[str, str]:
         """Free generation on every prompt of the unit: edit id -> the answer, where it is not the target."""
         lessons = [lesson for block in unit.lessons for lesson in block]
+        if encoded is not None:  # of all rows: an edit's prompt is the first of its own
+            counts = [len(lesson.rows) for lesson in lessons]
+            firsts = torch.tensor([0, *counts[:-1]], device=self._backbone.device).cumsum(0)
+            longest_prompt = max(len(lesson.prompt) for lesson in lessons)
+            encoded = map_tensors(encoded, lambda states: states[firsts, :longest_prompt])
         with self._lora.request():
             self._lora.activate(weights, None, len(unit.blocks), self._backbone.dtype)
             longest = max(len(lesson.target) for lesson in lessons)

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app
+from pipeline.commands.common import out
 from pipeline.settings import Settings
 from tests.editing.tiny import tiny_backbone
 from tests.evaluation.calibration.conftest import EDITS
@@ -18,7 +19,7 @@ from tests.evaluation.calibration.conftest import EDITS
 def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Arguments that name a model, reports and traffic, in an empty working directory."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr(out, "width", 160)
     for part in tiny_backbone("t5"):
         part.save_pretrained(tmp_path / "model")
     rows = [{"prompt": e.prompt, "target": e.target, "rephrases": e.rephrases, "locality": e.locality} for e in EDITS]
