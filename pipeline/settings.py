@@ -32,6 +32,9 @@ class EditingSettings(BaseModel):
     pooling: Pooling = Field("last", description="the key is that at the prompt's last token, or the mean over it")
     block_modules: tuple[str, ...] | None = Field(None, description="linear modules that carry blocks")
     partial_rank: int | None = Field(None, gt=0, description="rank p of one block in every module")
+    metric: Path | None = Field(
+        None, description="file that `melo calibrate` fits: tells, with an encoder and subjects, what is asked of them"
+    )
     radius: float | None = Field(None, gt=0, description="initial radius R0 of a cluster, in units of the key")
     subjects: bool = Field(False, description="an edit with a subject applies only to prompts that name it")
     subject_radius: float | None = Field(None, gt=0, description="R0 of edits with a subject")

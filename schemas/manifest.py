@@ -37,6 +37,9 @@ class EncoderEntry(BaseModel):
 
     reference: str = Field(description="path, hub id or name it was loaded from")
     digest: Sha256 = Field(pattern=r"^[0-9a-f]{64}$", description="of its weights and tokenizer")
+    metric: Sha256 | None = Field(
+        None, pattern=r"^[0-9a-f]{64}$", description="of the metric under which clauses are compared; it lies in a file"
+    )
 
 
 class Manifest(BaseModel):
@@ -45,7 +48,7 @@ class Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal["melo-edited-model"] = "melo-edited-model"
-    format_version: Literal[2] = Field(2, description="counts up when an older reader could misread a folder")
+    format_version: Literal[3] = Field(3, description="counts up when an older reader could misread a folder")
     version: int = Field(ge=0, description="how many times the model was changed")
     next_block: int = Field(ge=0, description="first block id that was never given out")
     key_width: int = Field(gt=0, description="numbers in a key")
@@ -58,6 +61,6 @@ class Manifest(BaseModel):
 
     def computed_digest(self) -> Sha256:
         """64 hexadecimal digits that are equal for equal versions, wherever their models are kept."""
-        places = {"backbone": {"reference"}, "encoder": {"reference"}, "settings": {"encoder"}}
+        places = {"backbone": {"reference"}, "encoder": {"reference"}, "settings": {"encoder", "metric"}}
         content = self.model_dump(mode="json", exclude={"digest": True, **places})
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

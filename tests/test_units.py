@@ -67,7 +67,7 @@ def test_blocks_of_a_plan_that_is_sent_away_bring_no_others_along() -> None:
     curriculum = Curriculum([lesson for block in LESSONS for lesson in block], 0, 1, 9, 40, 30)
     (unit,) = curriculum.units()
     curriculum.finish([TrainedUnit(unit, weights(0), (1, 2), {})])
-    unshare(Plan((), (), torch.empty(0, 4), curriculum, 1))
+    unshare(Plan((), (), torch.empty(0, 4), (), curriculum, 1))
     for slot, block in enumerate(unit.blocks):
         for name, (a, b) in curriculum.weights[block].items():
             assert a.untyped_storage().nbytes() == a.nbytes

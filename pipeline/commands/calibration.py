@@ -31,6 +31,7 @@ def calibrate(
     from pipeline import screens
     from pipeline.bench.public import load_texts
     from pipeline.commands.settings_file import merge
+    from pipeline.editing.folder import METRIC
     from pipeline.editing.loading import load_backbone
     from pipeline.evaluation.calibration.choice import calibrate as choose
     from pipeline.evaluation.calibration.figure import draw
@@ -72,8 +73,14 @@ def calibrate(
         if write is None:
             progress.print("put it into the settings with --write melo.yaml")
             return
-        for line in merge(write, choice.settings) or ["nothing changed"]:
+        chosen = choice.settings
+        if found.metric is not None:
+            path = write.absolute().parent / METRIC
+            path.write_bytes(found.metric.content)
+            progress.print(f"fitted: {path}", highlight=False)
+            chosen = chosen | {"metric": str(path)}
+        for line in merge(write, chosen) or ["nothing changed"]:
             progress.print(f"{write}: editing.{line}", highlight=False)
-        for name in choice.settings:
+        for name in chosen:
             if (variable := f"MELO_EDITING__{name.upper()}") in os.environ:
                 progress.print(f"{variable} is set and prevails over the file: unset it", style="yellow")

@@ -35,10 +35,13 @@ def know(gate: SubjectGate[str], edits: Mapping[str, Sequence[Edit]]) -> None:
         gate: what it held before is gone.
         edits: those about each subject; a prompt that names an alias of one of them names the subject.
     """
-    names = {
-        subject: [subject, *(alias for edit in about for alias in edit.aliases)] for subject, about in edits.items()
-    }
+    names = {subject: names_of(subject, about) for subject, about in edits.items()}
     gate.hold(names, {subject: [edit.prompt for edit in about] for subject, about in edits.items()})
+
+
+def names_of(subject: str, edits: Sequence[Edit]) -> list[str]:
+    """What a subject is called in some edits about it: itself first, then their aliases."""
+    return list(dict.fromkeys([subject, *(alias for edit in edits for alias in edit.aliases)]))
 
 
 def shared_subject(prompt: str, rephrases: Sequence[str]) -> str | None:

@@ -17,12 +17,17 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from pipeline.editing.blocks import Blocks
-from pipeline.editing.folder import BLOCKS, MANIFEST, TABLES, CheckpointError, read_file
+from pipeline.editing.folder import BLOCKS, MANIFEST, METRIC, TABLES, CheckpointError, read_file
+from pipeline.editing.metric import Metric, MetricError, read_metric
 from schemas.manifest import FileEntry, Manifest
 
 
 def write_folder(
-    directory: Path, blocks: Blocks, tables: dict[str, pa.Table], describe: Callable[[dict[str, FileEntry]], Manifest]
+    directory: Path,
+    blocks: Blocks,
+    tables: dict[str, pa.Table],
+    metric: Metric | None,
+    describe: Callable[[dict[str, FileEntry]], Manifest],
 ) -> Manifest:
     """Writes a folder beside its place and moves it there in one step.
 
@@ -30,6 +35,7 @@ def write_folder(
         directory: must not exist yet, or be empty: versions are immutable.
         blocks: all blocks.
         tables: by file name, as in ``TABLES``.
+        metric: under which clauses are compared, if any.
         describe: makes the manifest, given the files' sizes and digests.
 
     Raises:
@@ -46,6 +52,8 @@ def write_folder(
             sink = pa.BufferOutputStream()
             pq.write_table(tables[name], sink, compression="zstd")
             files[name] = _write(scratch / name, sink.getvalue().to_pybytes())
+        if metric is not None:
+            files[METRIC] = _write(scratch / METRIC, metric.content)
         manifest = describe(files)
         manifest = manifest.model_copy(update={"digest": manifest.computed_digest()})
         _write(scratch / MANIFEST, (manifest.model_dump_json(indent=2) + "\n").encode())
@@ -73,6 +81,20 @@ def read_tables(directory: Path, manifest: Manifest) -> dict[str, pa.Table]:
         except (pa.ArrowException, OSError) as error:  # a broken page is an OSError
             raise CheckpointError(f"{directory / name} is not Parquet: {error}") from error
     return tables
+
+
+def stored_metric(directory: Path, manifest: Manifest) -> Metric | None:
+    """The metric under which a version's clauses are compared, if it has one.
+
+    Raises:
+        CheckpointError: the file is missing, truncated or changed, or holds something else.
+    """
+    if METRIC not in manifest.files:
+        return None
+    try:
+        return read_metric(read_file(directory, METRIC, manifest), directory / METRIC)
+    except MetricError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def read_blocks(directory: Path, manifest: Manifest, into: Blocks) -> None:

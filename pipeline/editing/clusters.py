@@ -69,6 +69,7 @@ class Clusters:
         keys: Tensor,
         blocks: Sequence[int],
         subjects: Sequence[str] | None = None,
+        rivals: Sequence[Sequence[str]] | None = None,
     ) -> list[Step]:
         """Takes edits in, one after the other; each sees those before it.
 
@@ -81,6 +82,8 @@ class Clusters:
             keys: [n, d] float32.
             blocks: n block ids, 0 or more.
             subjects: n texts: what a prompt must name for an edit to apply; empty, or None for all: nothing.
+            rivals: for each the ids of edits of the same prompt with another target: it supersedes those that have a
+                key. Ids without one are passed over. None: of all none.
 
         Returns:
             n steps, in order.
@@ -89,13 +92,15 @@ class Clusters:
             EditError: the arguments don't agree, or a key is not finite; nothing has changed then.
         """
         subjects = [""] * len(edit_ids) if subjects is None else subjects
+        rivals = [()] * len(edit_ids) if rivals is None else rivals
         self._check(edit_ids, labels, keys, blocks, subjects)
         keys = keys.detach().cpu()
         steps = []
         for start in range(0, len(edit_ids), EDITS_AT_ONCE):
             span = slice(start, start + EDITS_AT_ONCE)
             fold = self._fold(keys[span], subjects[span])
-            for i, edit in enumerate(zip(edit_ids[span], labels[span], blocks[span], strict=True)):
+            batch = zip(edit_ids[span], labels[span], blocks[span], rivals[span], strict=True)
+            for i, edit in enumerate(batch):
                 steps.append(fold.step(i, *edit))
         return steps
 
@@ -140,6 +145,11 @@ class Clusters:
             if cluster.subject:
                 found.setdefault(cluster.subject, []).extend(key.edit_id for key in cluster.live)
         return found
+
+    @property
+    def free(self) -> bool:
+        """Whether there are clusters that any prompt may reach."""
+        return any(not cluster.subject for cluster in self._rows.clusters.values())
 
     def strays(self, edit_ids: Sequence[str]) -> list[str]:
         """Those edits whose own prompt is not routed to their key: it is gone, or another centre is nearer.

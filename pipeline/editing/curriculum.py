@@ -224,6 +224,7 @@ class Plan:
         asked: the edits, as they came.
         new: those that the model does not know yet.
         keys: [n, d] float32, of the new ones.
+        subjects: what a prompt must name for each of the new ones to apply; empty: nothing.
         curriculum: of the new ones; to be worked through before the plan is committed.
         version: of the model that it was made for.
     """
@@ -231,5 +232,6 @@ class Plan:
     asked: tuple[Edit, ...]
     new: tuple[Edit, ...]
     keys: torch.Tensor
+    subjects: tuple[str, ...]
     curriculum: Curriculum
     version: int

@@ -11,7 +11,8 @@ For a new key k of label y, with C the nearest cluster by its centre, d its dist
   new cluster of R0, or less where something of another label is in the way.
 
 Edits with a subject are folded among those of the same subject alone: prompts that don't name it never reach them,
-so edits about others are no conflict. Only Replace looks everywhere: a prompt has one answer.
+so edits about others are no conflict, and where keys tell what is asked of a subject theirs may well lie in one place.
+But a prompt has one answer: edits that are named as its rivals are replaced wherever they lie.
 
 ``paper`` drops the keys that a shrunk radius leaves outside. ``keep`` sees to it that after every edit each key
 routes to itself: its nearest centre is its own cluster's, and it lies within that radius. A key for which that
@@ -98,12 +99,15 @@ class Fold:
         self._suspects: list[tuple[int, str]] = []  # heap of (position, edit id): keys that may be stranded
         self._evicted: list[str] = []
 
-    def step(self, i: int, edit_id: str, label: str, block: int) -> Step:
-        """Takes in the edit with the batch's key i; i ascends from call to call."""
+    def step(self, i: int, edit_id: str, label: str, block: int, rivals: Sequence[str]) -> Step:
+        """Takes in the edit with the batch's key i; i ascends from call to call.
+
+        ``rivals`` are ids of edits of the same prompt with other labels.
+        """
         rows, vector = self._rows, self._keys[i]
         self._turn(i)
         self._evicted = []
-        superseded = self._superseded(label, vector)
+        superseded = self._superseded(label, vector, rivals)
         known = rows.keys.get(edit_id)
         # Another spelling of a known prompt moves its key; a withdrawn key whose place was taken comes anew.
         moved = known is not None and known.cluster.subject != self._subject
@@ -150,13 +154,13 @@ class Fold:
         """R0 of the edit at hand."""
         return self._radii[bool(self._subject)]
 
-    def _superseded(self, label: str, vector: Tensor) -> list[Key]:
-        """Live keys of other labels where this one lies, in order of arrival."""
+    def _superseded(self, label: str, vector: Tensor, rivals: Sequence[str]) -> list[Key]:
+        """Live keys of other labels that lie where this one lies, and those of rivals, in order of arrival."""
         limit = self._rows.reach + _slack(vector)
-        near = self._nearby.within(vector, limit, everywhere=True)
-        others = [cluster for cluster in near if cluster.label != label]
+        others = [cluster for cluster in self._nearby.within(vector, limit) if cluster.label != label]
         found = coincident(self._rows, vector, [key for cluster in others for key in cluster.live])
-        return sorted(found, key=lambda key: key.position)
+        named = [self._rows.keys[rival] for rival in rivals if rival in self._rows.keys]
+        return sorted({*found, *(key for key in named if key.live)}, key=lambda key: key.position)
 
     def _replace(self, label: str, vector: Tensor, superseded: list[Key]) -> Cluster:
         """Takes the superseded keys out and makes room where they lay."""

@@ -4,6 +4,7 @@
     blocks.safetensors  for each edited module A [n, p, i] and B [n, o, p], and the n block ids
     clusters.parquet, keys.parquet  the index (schemas.index)
     edits.parquet       every edit and what became of it (schemas.edits)
+    metric.safetensors  under which clauses are compared, where there is one (pipeline.editing.metric)
 
 Nothing in a folder is unpickled, and no path in it is followed.
 """
@@ -22,6 +23,7 @@ from schemas.manifest import FileEntry, Manifest
 MANIFEST = "manifest.json"
 BLOCKS = "blocks.safetensors"
 CLUSTERS, KEYS, RECORDS = TABLES = ("clusters.parquet", "keys.parquet", "edits.parquet")
+METRIC = "metric.safetensors"
 FORMAT_VERSION = Manifest.model_fields["format_version"].default
 MANIFEST_BYTES = 4 << 20
 """A larger manifest is not ours."""
@@ -61,7 +63,7 @@ def read_manifest(directory: Path) -> Manifest:
         raise CheckpointError(
             f"{path} was changed: its content has digest {manifest.computed_digest()}, it says {manifest.digest}"
         )
-    wanted = {BLOCKS, *TABLES}
+    wanted = {BLOCKS, *TABLES} | ({METRIC} if manifest.encoder and manifest.encoder.metric else set())
     if set(manifest.files) != wanted:
         raise CheckpointError(f"{path} lists files {sorted(manifest.files)}, expected {sorted(wanted)}")
     return manifest

@@ -10,17 +10,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
 from pipeline.editing.backbone import Backbone
-from pipeline.editing.encoders import Asked, KeyEncoder, SentenceKeys, Sink
-from pipeline.editing.families import Recipe
+from pipeline.editing.clauses import Clause
+from pipeline.editing.encoders import KeyEncoder, SentenceKeys
+from pipeline.editing.families import Recipe, RecipeError
+from pipeline.editing.metric import Metric, open_metric
 from pipeline.editing.pooling import mean_over_tokens, read_in_batches
 from pipeline.settings import EditingSettings, Pooling
+
+Sink = Callable[[torch.Tensor], None]
+"""Takes the keys [b, d] float32 of a request."""
 
 
 class _Stop(Exception):  # noqa: N818  (no error: control flow)
@@ -53,6 +58,8 @@ class KeyReader:
 
     entry = None
     """Nothing beside the backbone makes these keys."""
+    apart = False
+    """A prompt's state is one, whatever it names."""
 
     def __init__(self, backbone: Backbone, layer: str, pooling: Pooling = "last") -> None:
         self._backbone = backbone
@@ -77,13 +84,17 @@ class KeyReader:
         finally:
             self._local.asked = before
 
-    def during(self, asked: Asked, sink: Sink) -> AbstractContextManager[None]:
-        """See ``KeyEncoder``: the keys come out of the request's own first pass, at no cost."""
-        return self.reading(asked.mask, sink)
-
     def of(self, prompts: Sequence[str]) -> torch.Tensor:
         """See ``KeyEncoder``."""
         return self.keys(self._backbone.tokenize_prompts(prompts))
+
+    def of_clauses(self, clauses: Sequence[Clause]) -> torch.Tensor:
+        """Hidden states are of prompts as they were sent.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError(f"{len(clauses)} clauses came, but hidden states are of prompts as they were sent")
 
     @torch.no_grad()
     def keys(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -149,15 +160,32 @@ class KeyReader:
         sink(pooled(first_rows, mask, self._pooling))
 
 
-def open_keys(backbone: Backbone, recipe: Recipe, settings: EditingSettings) -> KeyEncoder:
+def open_keys(
+    backbone: Backbone, recipe: Recipe, settings: EditingSettings, metric: Metric | None = None
+) -> KeyEncoder:
     """What makes the keys: the sentence encoder that the settings name, else the recipe's key layer.
+
+    Args:
+        backbone: the model.
+        recipe: what was settled for it.
+        settings: what was asked for.
+        metric: in place of what lies where the settings say.
 
     Raises:
         EncoderError: the encoder cannot be loaded.
+        MetricError: the metric cannot be read, or was fitted for another encoder.
+        RecipeError: there is a metric, but no encoder or no subjects.
         ValueError: the key layer runs after a block module, or not at all.
     """
+    if settings.metric is not None and not (settings.encoder and settings.subjects):
+        raise RecipeError(
+            f"metric {settings.metric} came with encoder {settings.encoder} and subjects {settings.subjects}, expected "
+            "both: it tells what is asked of subjects in an encoder's vectors. Set them, or leave the metric out"
+        )
     if settings.encoder is not None:
-        return SentenceKeys(settings.encoder, backbone.device)
+        if metric is None and settings.metric is not None:
+            metric = open_metric(settings.metric)
+        return SentenceKeys(settings.encoder, backbone.device, settings.subjects, metric)
     with ExitStack() as opened:
         reader = opened.enter_context(closing(KeyReader(backbone, recipe.key_layer, settings.pooling)))
         reader.check_order(recipe.block_modules)

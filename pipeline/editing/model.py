@@ -17,19 +17,24 @@ from pipeline.editing.about import subjects_of
 from pipeline.editing.backbone import Backbone
 from pipeline.editing.blocks import Blocks, DynamicLora
 from pipeline.editing.check import check_edits
+from pipeline.editing.clauses import Clause
 from pipeline.editing.clusters import Clusters, Step
 from pipeline.editing.curriculum import Curriculum, Lesson, Plan, stack
 from pipeline.editing.edit import Edit, EditError, Outcome, Route, edits_from_arrow
+from pipeline.editing.encoders import SentenceKeys
 from pipeline.editing.families import Recipe, resolve
 from pipeline.editing.folder import CLUSTERS, KEYS, RECORDS
 from pipeline.editing.forced import Forced
 from pipeline.editing.index import Delta, Place, open_index
+from pipeline.editing.keying import keys_of, rivals_of
 from pipeline.editing.keys import open_keys
 from pipeline.editing.loading import load_backbone
-from pipeline.editing.radius import PROBES, SUBJECT_SHARE, measured_radius
+from pipeline.editing.metric import Metric
+from pipeline.editing.radius import CLAUSE_SHARE, PROBES, SUBJECT_SHARE, measured_radius
 from pipeline.editing.records import Record, Records
 from pipeline.editing.restoring import restored
 from pipeline.editing.routed import RoutedBackbone
+from pipeline.editing.routing import Router
 from pipeline.editing.training import Trainer
 from pipeline.editing.wordings import reworded
 from pipeline.settings import EditingSettings, Settings, Task
@@ -57,6 +62,7 @@ class EditedModel:
         recipe: Recipe,
         settings: EditingSettings,
         index: Place | None = None,
+        metric: Metric | None = None,
     ) -> None:
         self.backbone = backbone
         self.settings = settings
@@ -66,11 +72,12 @@ class EditedModel:
         with ExitStack() as opened:  # what a failure below must not leave behind
             self._lora = DynamicLora(backbone.model, recipe.block_modules, recipe.scale)
             opened.callback(self._lora.detach)
-            self.encoder = open_keys(backbone, recipe, settings)
-            opened.callback(self.encoder.close)
-            probes = self.encoder.of(PROBES)
+            self.encoder = encoder = open_keys(backbone, recipe, settings, metric)
+            opened.callback(encoder.close)
+            probes = encoder.of(PROBES)
+            asked = encoder.of_clauses([Clause(probe, "") for probe in PROBES]) if encoder.apart else probes
             radius = recipe.radius or measured_radius(probes)
-            wide = recipe.subject_radius or measured_radius(probes, SUBJECT_SHARE)
+            wide = recipe.subject_radius or measured_radius(asked, CLAUSE_SHARE if encoder.apart else SUBJECT_SHARE)
             self.recipe = replace(recipe, radius=radius, subject_radius=wide)
             self.blocks = Blocks(self._lora.widths, recipe.partial_rank, backbone.device)
             self.clusters = Clusters(probes.shape[1], radius, settings.conflicts, wide)
@@ -81,7 +88,8 @@ class EditedModel:
             opened.callback(self._index.close)
             if self._index.count() != (0, 0):  # its rows come from this model alone
                 raise ValueError(f"{where} holds an index already; choose a folder that is empty or not there yet")
-            self._routed = RoutedBackbone(backbone, self._lora, self.encoder, self.blocks, self._index, self._lock)
+            self._router = Router(encoder, self._index, self._lock)
+            self._routed = RoutedBackbone(backbone, self._lora, self._router, self.blocks, self._lock)
             self._opened = opened.pop_all()
 
     @classmethod
@@ -153,8 +161,8 @@ class EditedModel:
                 new.append(edit)
                 asked_before.add(edit.prompt)
         prompts = self.backbone.tokenize_prompts([edit.prompt for edit in new])
-        keys = self._keys_of(new)
-        _check_keys(new, keys)
+        subjects = self._subjects_of(new)
+        keys = keys_of(new, subjects, self.encoder, self.clusters, self.records)
         targets = self.backbone.tokenize_targets([edit.target for edit in new], [edit.prompt for edit in new])
         lessons = [
             Lesson(edit.edit_id, tuple(prompt), tuple(target))
@@ -170,7 +178,7 @@ class EditedModel:
             self.recipe.iterations,
             self.settings.tokens_per_step,
         )
-        return Plan(tuple(edits), tuple(new), keys, curriculum, self.version)
+        return Plan(tuple(edits), tuple(new), keys, tuple(subjects), curriculum, self.version)
 
     def trainer(self) -> Trainer:
         """Trains the units of this model's plans, or of another's with the same backbone, recipe and settings."""
@@ -185,7 +193,7 @@ class EditedModel:
         if plan.version != self.version:
             raise EditError(f"the plan was made for version {plan.version}, but this is {self.version}: plan again")
         if plan.new:
-            self._take_in(plan.new, plan.keys, plan.curriculum)
+            self._take_in(plan)
         fresh = {edit.edit_id for edit in plan.new}
         outcomes = [self.records[edit.edit_id].outcome for edit in plan.asked]
         return [outcome if outcome.edit_id in fresh else replace(outcome, steps=0) for outcome in outcomes]
@@ -220,7 +228,7 @@ class EditedModel:
     def route(self, prompts: Sequence[str]) -> list[Route]:
         """Where each prompt goes, and which cluster is nearest where it goes nowhere."""
         self._publish()
-        return self._routed.route(prompts)
+        return self._router.route(list(prompts), outside=True)
 
     def answer(
         self, prompts: Sequence[str], new_tokens: int, blocks: Sequence[int | None] | None = None
@@ -298,7 +306,8 @@ class EditedModel:
             KEYS: keys,
             RECORDS: self.records.to_table(),
         }
-        return checkpoint.write_folder(Path(directory), self.blocks, tables, self._manifest).digest
+        metric = self.encoder.metric if isinstance(self.encoder, SentenceKeys) else None
+        return checkpoint.write_folder(Path(directory), self.blocks, tables, metric, self._manifest).digest
 
     @classmethod
     def load(
@@ -347,20 +356,13 @@ class EditedModel:
             files=files,
         )
 
-    def _keys_of(self, edits: Sequence[Edit]) -> torch.Tensor:
-        """Keys [n, d] of edits. A prompt that has a key keeps it, to the bit.
+    def _subjects_of(self, edits: Sequence[Edit]) -> list[str]:
+        """What a prompt must name for each edit to apply; empty: nothing."""
+        return subjects_of(edits) if self.settings.subjects else [""] * len(edits)
 
-        Rounding differs between batches, most of all in bfloat16, and the same prompt with a new label is told
-        from a neighbour by its distance being zero.
-        """
-        held = {record.edit.prompt: edit_id for edit_id, record in self.records.live().items()}
-        known = {edit.prompt: self.clusters.key(held[edit.prompt]) for edit in edits if edit.prompt in held}
-        unread = list(dict.fromkeys(edit.prompt for edit in edits if edit.prompt not in known))
-        known |= dict(zip(unread, self.encoder.of(unread), strict=True))
-        return torch.stack([known[edit.prompt] for edit in edits]) if edits else torch.empty(0, self.clusters.width)
-
-    def _take_in(self, edits: Sequence[Edit], keys: torch.Tensor, taught: Curriculum) -> None:
-        """The next version: blocks, clusters, records and index with these edits."""
+    def _take_in(self, plan: Plan) -> None:
+        """The next version: blocks, clusters, records and index with a plan's edits."""
+        edits, taught = plan.new, plan.curriculum
         self.version += 1
         self.next_block = taught.next_block
         blocks = taught.learned_blocks()
@@ -370,9 +372,10 @@ class EditedModel:
         steps = self.clusters.fold(
             [edits[i].edit_id for i in learned],
             [edits[i].label for i in learned],
-            keys[learned],
+            plan.keys[learned],
             [taught.progress[edits[i].edit_id].block for i in learned],
-            subjects_of([edits[i] for i in learned]) if self.settings.subjects else None,
+            [plan.subjects[i] for i in learned],
+            rivals_of([edits[i] for i in learned], self.records),
         )
         folded = {step.edit_id: step for step in steps}
         for edit in edits:
@@ -408,7 +411,8 @@ class EditedModel:
                 self.blocks.drop([block for block in self.blocks.ids if block not in alive])
                 self._pending.append(delta)
                 about = self.clusters.subjects.items()
-                self._routed.know({subject: [self.records[i].edit for i in ids] for subject, ids in about})
+                edits = {subject: [self.records[i].edit for i in ids] for subject, ids in about}
+                self._router.know(edits, self.clusters.free)
             while self._pending:
                 self._index.apply(self._pending[0])
                 self._pending.pop(0)
@@ -420,13 +424,3 @@ def _outcome(edit: Edit, taught: Curriculum, step: Step | None) -> Outcome:
         reason = f"not learned after {progress.steps} steps; the last answer was {progress.wrong!r}"
         return Outcome(edit.edit_id, None, None, None, progress.steps, False, reason)
     return Outcome(edit.edit_id, step.action, step.cluster, progress.block, progress.steps, True, "", step.replaced)
-
-
-def _check_keys(edits: Sequence[Edit], keys: torch.Tensor) -> None:
-    bad = (~keys.isfinite().all(1)).nonzero().flatten().tolist()
-    if bad:
-        edit = edits[bad[0]]
-        raise EditError(
-            f"edit {edit.edit_id} ({edit.prompt[:60]!r}): its key holds NaN or infinite numbers; "
-            "is the backbone whole, and its dtype wide enough?"
-        )

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from pipeline.editing.model import EditedModel
 
 
+def _identity(entry: EncoderEntry | None) -> dict[str, str | None] | None:
+    return None if entry is None else entry.model_dump(exclude={"reference"})
+
+
 def _named(entry: EncoderEntry | None) -> str:
     return "none" if entry is None else f"{entry.reference} with digest {entry.digest}"
 
@@ -54,7 +58,8 @@ def restored(
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"{folder} does not hold together: {error}") from error
     with ExitStack() as opened:
-        model = opened.enter_context(closing(kind(backbone, recipe, settings, index)))
+        metric = checkpoint.stored_metric(folder, manifest)
+        model = opened.enter_context(closing(kind(backbone, recipe, settings, index, metric)))
         found = (clusters.width, clusters.radius, clusters.subject_radius, clusters.conflicts)
         expected = (model.clusters.width, recipe.radius, recipe.subject_radius, settings.conflicts)
         if found != expected or manifest.key_width != clusters.width:
@@ -63,7 +68,7 @@ def restored(
                 f"{manifest.key_width}, expected {expected}: the files are not of one version"
             )
         made_by = model.encoder.entry
-        if (made_by and made_by.digest) != (manifest.encoder and manifest.encoder.digest):
+        if _identity(made_by) != _identity(manifest.encoder):
             raise CheckpointError(
                 f"{folder} has keys by the encoder {_named(manifest.encoder)}, but {_named(made_by)} is what its "
                 "settings lead to here: bring the encoder that it was made with"

@@ -5,20 +5,17 @@ Shape letters: b prompts, s tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
 
-from pipeline.editing.about import know
 from pipeline.editing.backbone import Backbone
 from pipeline.editing.blocks import Blocks, DynamicLora
-from pipeline.editing.edit import Edit, Route
-from pipeline.editing.encoders import Asked, KeyEncoder
+from pipeline.editing.edit import Route
 from pipeline.editing.forced import Forced, prompt_mask, teacher_forced
-from pipeline.editing.index import Index
-from pipeline.editing.subjects import SubjectGate
+from pipeline.editing.routing import Asked, Router
 
 ANSWER_TOKENS = 64
 """New tokens at most where strings come in and nobody said how many."""
@@ -33,9 +30,8 @@ class RoutedBackbone:
     Args:
         backbone: the frozen model.
         lora: the hooks that add blocks to it.
-        encoder: makes keys of prompts.
+        router: leads prompts to blocks.
         blocks: all blocks.
-        index: says which block answers what.
         lock: held while the index is changed, and blocks are dropped with it.
     """
 
@@ -43,34 +39,15 @@ class RoutedBackbone:
         self,
         backbone: Backbone,
         lora: DynamicLora,
-        encoder: KeyEncoder,
+        router: Router,
         blocks: Blocks,
-        index: Index,
         lock: AbstractContextManager[bool],
     ) -> None:
         self._backbone = backbone
         self._lora = lora
-        self._encoder = encoder
+        self._router = router
         self._blocks = blocks
-        self._index = index
         self._lock = lock
-        self._gate = SubjectGate[str]()
-
-    def know(self, edits: Mapping[str, Sequence[Edit]]) -> None:
-        """Takes in which edits are about what: a prompt that names no subject is led to no edit that has one.
-
-        Args:
-            edits: those about each subject; a prompt that names an alias of one of them names the subject.
-        """
-        know(self._gate, edits)
-
-    def route(self, prompts: Sequence[str]) -> list[Route]:
-        """See ``EditedModel.route``."""
-        if not prompts:
-            return []
-        keys = self._encoder.of(list(prompts))
-        with self._lock:
-            return self._index.route(keys, True, self._named(lambda: prompts))
 
     def generate(
         self,
@@ -108,10 +85,6 @@ class RoutedBackbone:
         with self._routed(Asked(prompt_mask(self._backbone, prompts, "right"), lambda: prompts)):
             return teacher_forced(self._backbone, prompts, targets)
 
-    def _named(self, texts: Callable[[], Sequence[str]]) -> list[list[str]] | None:
-        """The subjects that each prompt names; None where no edit has one, and no text is looked at."""
-        return self._gate.named(texts()) if len(self._gate) else None
-
     def _answer(
         self, ids: torch.Tensor, asked: Asked, arguments: dict[str, Any], blocks: Sequence[int | None] | None
     ) -> Any:
@@ -124,14 +97,12 @@ class RoutedBackbone:
 
     @contextmanager
     def _routed(self, asked: Asked) -> Iterator[None]:
-        """Routes the request before its blocks run: by a hidden state in the middle of its first forward pass."""
+        """Routes the request before its blocks run, see ``Router.during``."""
 
-        def activate(keys: torch.Tensor) -> None:
-            with self._lock:
-                routes = self._index.route(keys.cpu(), subjects=self._named(asked.texts))
-                self._activate([route.block for route in routes])
+        def activate(routes: list[Route]) -> None:
+            self._activate([route.block for route in routes])
 
-        with self._lora.request(), self._encoder.during(asked, activate):
+        with self._lora.request(), self._router.during(asked, activate):
             yield
 
     @contextmanager

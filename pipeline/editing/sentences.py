@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from importlib.util import find_spec
+from operator import itemgetter
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from pipeline.editing.backbone import weights_digest
 from pipeline.editing.pooling import mean_over_tokens, read_in_batches
+from pipeline.editing.spelling import Lexicon
 from pipeline.errors import MeloError
 
 MINILM = "minilm"
@@ -72,6 +74,7 @@ class SentenceEncoder(Encoder):
 
     Attributes:
         reference: as given.
+        width: d.
 
     Raises:
         EncoderError: there is no such model, or it lacks weights.
@@ -107,12 +110,19 @@ class SentenceEncoder(Encoder):
         self._model = model.eval().requires_grad_(False).to(device)
         self._longest = min(self._tokenizer.model_max_length, model.config.max_position_embeddings)
         self.parameters = model.num_parameters()
+        self.width: int = model.config.hidden_size
 
     def _states(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
         batch = self._tokenizer(texts, padding=True, truncation=True, max_length=self._longest, return_tensors="pt").to(
             self._model.device
         )
         return self._model(**batch).last_hidden_state, batch["attention_mask"]
+
+    @cached_property
+    def lexicon(self) -> Lexicon:
+        """The words that have a token of their own; tokenizers are trained so that the most frequent come first."""
+        tokens = sorted(self._tokenizer.get_vocab().items(), key=itemgetter(1))
+        return Lexicon([word for token, _ in tokens if (word := token.lstrip("Ġ▁").casefold()).isalpha()])
 
     @cached_property
     def digest(self) -> str:

@@ -26,6 +26,9 @@ ORDINARY = QUESTION_WORDS | JOINERS | frozenset(_PRONOUNS.split())
 Readings = tuple[tuple[str, int], ...]
 """What may be meant, one word or two, and how many words of the text that is."""
 
+_WORD = re.compile(r"[^\W\d_]+")
+_LEAST_MISSPELT = 5  # letters; of shorter words too many are one letter apart
+
 _HEAD = 7  # letters of a word by which it is looked up
 _REMEMBERED = 1 << 16  # words of texts whose readings are kept
 
@@ -134,6 +137,35 @@ class Vocabulary:
             if left in self.words and f"{left} {right}" in self._joined.get(left + right, ()):
                 found.add(f"{left} {right}")
         return found
+
+
+class Lexicon:
+    """Ordinary words, in which misspelt ones are put right.
+
+    Args:
+        words: spelt right, the most frequent first.
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self._rank = {word: rank for rank, word in enumerate(dict.fromkeys(words))}
+        self._heads = _Heads([word for word in self._rank if forgiven(word)])
+        self._meant: dict[str, str] = {}
+
+    def corrected(self, text: str) -> str:
+        """The text with the most frequent word that is one error apart in the place of each unknown one, if any."""
+        if len(self._meant) > _REMEMBERED:
+            self._meant.clear()
+        unknown = {word.casefold() for word in _WORD.findall(text)}
+        fresh = sorted(word for word in unknown - self._meant.keys() if self._strange(word))
+        near = self._heads.near(fresh) if fresh else {}
+        for word in fresh:
+            meant = [other for other in near[word] if OSA.distance(word, other) == 1]
+            if meant:
+                self._meant[word] = min(meant, key=self._rank.__getitem__)
+        return _WORD.sub(lambda word: self._meant.get(word.group().casefold(), word.group()), text)
+
+    def _strange(self, word: str) -> bool:
+        return len(word) >= _LEAST_MISSPELT and word.isascii() and word not in self._rank
 
 
 class _Heads:

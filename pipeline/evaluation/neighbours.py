@@ -1,6 +1,6 @@
 """Questions beside an edit, whose answers it is not to change: alike in form or in subject, or almost the same.
 
-An edit's form is its prompt with the subject blanked. Two forms ask for one relation when an edit has both, as its
+An edit's form is what its prompt asks of its subject. Two forms ask for one relation when an edit has both, as its
 prompt and its rephrases. Forms that no edit joins may do so too; where they share a long word ("designed", "designer")
 neither is asked about a subject that the other is taught of. Two subjects are of one sort when one relation is asked of
 both, or of others that are; what is of one sort is taken first, since "the capital of a spider" is far from any edit.
@@ -19,6 +19,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from pipeline.editing.about import renamed, subjects_of
+from pipeline.editing.clauses import clause_of
 from pipeline.editing.edit import Edit, normalise
 from pipeline.editing.radius import PROBES
 from pipeline.editing.spelling import JOINERS, QUESTION_WORDS, plain
@@ -72,7 +73,6 @@ UNRELATED = (*PROBES, *TALK)
 TRIED = 1000
 """Other edits that are looked at for one question at most."""
 
-_BLANK = "{}"
 _CONTENT = re.compile(r"[^\W\d_]{3,}")
 _STEM = 5  # letters that tell long words apart; shorter ones, "year" and "city", are in too many questions
 
@@ -147,8 +147,8 @@ def _forms(edits: Sequence[Edit], subjects: Sequence[str]) -> list[list[str]]:
     """The forms of each edit, its prompt's first; none of a wording without its subject."""
     forms = []
     for edit, subject in zip(edits, subjects, strict=True):
-        blanked = (renamed(wording, subject, _BLANK) for wording in (edit.prompt, *edit.rephrases))
-        forms.append([normalise(form) for form in blanked if form is not None])
+        wordings = [wording for wording in (edit.prompt, *edit.rephrases) if renamed(wording, subject, "") is not None]
+        forms.append([normalise(clause_of(wording, [subject]).asks) for wording in wordings])
     return forms
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from random import Random
 
 from pipeline.editing.about import renamed
+from pipeline.editing.clauses import NEGATION
 from pipeline.editing.spelling import QUESTION_WORDS
 from pipeline.settings import Task
 
@@ -35,7 +36,6 @@ _BE = ("is", "are", "was", "were")
 _DO = ("do", "does", "did")
 _OTHER = ("has", "have", "had", "can", "could", "will", "would", "shall", "should", "may", "might", "must")
 _AUXILIARY = re.compile(rf"(?<!\w)(?:{'|'.join((*_BE, *_DO, *_OTHER))})(?!\w)")
-_NEGATION = re.compile(r"(?<!\w)(?:not|no|never)(?!\w)|n['’]t(?!\w)", re.IGNORECASE)
 _ARTICLES = ("the", "a", "an")
 _SPEAKER = re.compile(r"\s+(?:you|i|we)(?!\w)", re.IGNORECASE)
 
@@ -90,7 +90,7 @@ def negated(prompt: str, subject: str) -> str | None:
     before, named, after = _parted(prompt, subject)
     blank = before[:1].lower() + before[1:] + " " * len(named) + after  # elsewhere "Will" and "May" are names
     found = _AUXILIARY.search(blank)
-    if found is None or _NEGATION.search(prompt) or _SPEAKER.match(prompt, found.end()):
+    if found is None or NEGATION.search(prompt) or _SPEAKER.match(prompt, found.end()):
         return None
     verb, place = found.group(), found.end()
     asks = prompt.rstrip().endswith("?") or before.split(" ")[0].casefold() in QUESTION_WORDS

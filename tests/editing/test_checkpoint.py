@@ -264,12 +264,12 @@ def test_a_manifest_that_was_edited_is_refused(folder: Path, bert: Backbone, fie
         load(folder, bert)
 
 
-@pytest.mark.parametrize("found", [1, 3, "2", None])
+@pytest.mark.parametrize("found", [2, 4, "3", None])
 def test_another_format_version_is_refused(folder: Path, bert: Backbone, found: Any) -> None:
     content = json.loads((folder / MANIFEST).read_text())
     content["format_version"] = found
     (folder / MANIFEST).write_text(json.dumps(content))
-    with pytest.raises(CheckpointError, match=rf"format_version {found!r}, expected 2: use the release"):
+    with pytest.raises(CheckpointError, match=rf"format_version {found!r}, expected 3: use the release"):
         load(folder, bert)
 
 
@@ -279,11 +279,11 @@ def test_another_format_version_is_refused(folder: Path, bert: Backbone, found: 
         b"",
         b"[]",
         b"null",
-        b'{"format_version": 2}',
-        b'{"format": "somebody-elses", "format_version": 2, "layers": 4}',
+        b'{"format_version": 3}',
+        b'{"format": "somebody-elses", "format_version": 3, "layers": 4}',
         b"[" * 100_000,
         b"\xff\xfe",
-        b'{"format_version": 2, "x": "' + b"x" * (5 << 20) + b'"}',
+        b'{"format_version": 3, "x": "' + b"x" * (5 << 20) + b'"}',
     ],
     ids=["empty", "list", "null", "bare", "foreign", "deep", "no-utf8", "huge"],
 )

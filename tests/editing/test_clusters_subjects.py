@@ -77,9 +77,19 @@ def test_what_is_loaded_goes_on_as_it_was(edits: list[Coming]) -> None:
 def test_a_prompt_has_one_answer_whatever_its_edits_are_about() -> None:
     clusters = Clusters(1, 1.0)
     fold(clusters, [(0, ("Ada", "x", 0.0))])
-    (step,) = clusters.fold(["e1"], ["y"], torch.zeros(1, 1), [1], [""])
+    (step,) = clusters.fold(["e1"], ["y"], torch.ones(1, 1), [1], [""], [["e0", "unheard of"]])
     assert (step.action, step.replaced) == ("replace", ("e0",))
     assert [row["subject"] for row in clusters.tables()[0].to_pylist()] == [""]
+
+
+def test_what_is_asked_of_two_subjects_may_lie_in_one_place() -> None:
+    clusters = Clusters(1, 1.0)
+    fold(clusters, [(0, ("Ada", "x", 0.0))])
+    (step,) = clusters.fold(["e1"], ["y"], torch.zeros(1, 1), [1], ["Bob"])
+    assert (step.action, step.replaced) == ("add", ())
+    (step,) = clusters.fold(["e2"], ["z"], torch.zeros(1, 1), [1], ["Bob"])
+    assert (step.action, step.replaced) == ("replace", ("e1",))
+    assert sorted(row["subject"] for row in clusters.tables()[0].to_pylist()) == ["Ada", "Bob"]
 
 
 def test_an_edit_that_comes_again_about_another_subject_moves_there() -> None:

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from pipeline.editing.backbone import Backbone
+from pipeline.editing.clauses import Clause
 from pipeline.editing.edit import Edit
-from pipeline.editing.encoders import Asked, SentenceKeys
+from pipeline.editing.encoders import CONTEXT_WEIGHT, SentenceKeys
 from pipeline.editing.folder import CheckpointError
 from pipeline.editing.loading import from_objects
 from pipeline.editing.model import EditedModel
@@ -40,13 +41,26 @@ def edits_of(family: Family) -> list[Edit]:
     return [Edit(prompt, target) for prompt, target in zip(PROMPTS, targets, strict=True)]
 
 
-def test_keys_are_the_encoders_and_come_before_the_first_pass(folder: Path) -> None:
+def test_keys_are_the_encoders(folder: Path) -> None:
     keys, expected = SentenceKeys(str(folder), CPU), SentenceEncoder(folder, CPU).embed(PROMPTS)
     assert torch.equal(keys.of(PROMPTS), expected)
-    found: list[torch.Tensor] = []
-    with keys.during(Asked(torch.ones(3, 1), lambda: PROMPTS), found.append):
-        assert torch.equal(found[0], expected)
+    assert not keys.apart
     assert len(keys.of([])) == 0
+
+
+def test_a_clause_has_a_key_of_what_it_asks_and_a_little_of_its_context(folder: Path) -> None:
+    keys = SentenceKeys(str(folder), CPU, apart=True)
+    alone, other, before, after = keys.of_clauses(
+        [
+            Clause("Who wrote it?", ""),
+            Clause("Who wrote it?", "In 1990."),
+            Clause("Who wrote it?", "In 2000."),
+            Clause("When did it end?", "In 2000."),
+        ]
+    )
+    assert alone.shape == keys.of(PROMPTS)[0].shape
+    assert torch.dist(alone, other).item() == pytest.approx(CONTEXT_WEIGHT)
+    assert 0.01 < torch.dist(other, before) < 2 * CONTEXT_WEIGHT < torch.dist(before, after)
 
 
 @pytest.mark.parametrize("family", ["bert", "t5", "gpt2"])

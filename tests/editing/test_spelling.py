@@ -7,7 +7,7 @@ import random
 import pytest
 from rapidfuzz.distance import OSA
 
-from pipeline.editing.spelling import ORDINARY, Vocabulary, forgiven
+from pipeline.editing.spelling import ORDINARY, Lexicon, Vocabulary, forgiven
 
 
 def vocabulary_of(*names: str) -> Vocabulary:
@@ -59,3 +59,13 @@ def test_the_space_between_two_words_may_be_gone_wrong_or_elsewhere() -> None:
     assert (whole, 2) in meant(vocabulary, "katsuhik ooku")[0]
     assert ("katsuhiko", 2) in meant(vocabulary, "kat suhiko")[0]
     assert meant(vocabulary, whole) == [{("katsuhiko", 1)}, {("oku", 1)}]
+
+
+def test_a_misspelt_word_becomes_the_most_frequent_one_that_is_one_error_apart() -> None:
+    lexicon = Lexicon(["country", "county", "founded", "founder", "where", "novels"])
+    assert lexicon.corrected("Which contry was it Foundde in?") == "Which country was it founded in?"
+    assert lexicon.corrected("counyty") == "county"
+    assert lexicon.corrected("countr") == "country"  # "county" is as near, and rarer
+    same = "Country, county; wher Zagreb naïve x2bcde foundress"  # known, short, far from all, not of these letters
+    assert lexicon.corrected(same) == same
+    assert lexicon.corrected("") == ""

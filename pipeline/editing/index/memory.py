@@ -153,13 +153,9 @@ class MemoryIndex:
         if not len(places):
             return routes
         named = self._nearest_named(queries, places.tolist(), subjects)
-        rows, squares = [-1] * len(places), [math.inf] * len(places)
-        if self._centres.ids:
-            rows, squares = self._nearest(queries[places], outside)  # [n], [n]
-        for i, row, square in zip(places.tolist(), rows, squares, strict=True):
-            found = [named[i]] if i in named else []
-            if row >= 0:
-                found.append(Route(None, self._centres.ids[row], math.sqrt(square), float(self._centres.facts[row])))
+        free = self._nearest_free(queries, places, subjects, outside)
+        for i in places.tolist():
+            found = [near[i] for near in (named, free) if i in near]
             inside = [route for route in found if holds(route)]
             if len(inside) == 1:
                 routes[i] = self._answered(queries[i], inside[0], contested=False)[1]
@@ -217,6 +213,21 @@ class MemoryIndex:
                 square, cluster, row = min(zip(squares, clusters, rows, strict=True))
                 found[i] = Route(None, cluster, math.sqrt(square), float(self._named.facts[row]))
         return found
+
+    def _nearest_free(
+        self, queries: torch.Tensor, places: torch.Tensor, subjects: Sequence[Sequence[str]] | None, outside: bool
+    ) -> dict[int, Route]:
+        """Query -> the nearest cluster without a subject, if it may find one and a scope may hold it."""
+        if subjects is not None:
+            places = torch.tensor([i for i in places.tolist() if "" in subjects[i]], dtype=torch.int64)
+        if not (len(places) and self._centres.ids):
+            return {}
+        rows, squares = self._nearest(queries[places], outside)  # [n], [n]
+        return {
+            i: Route(None, self._centres.ids[row], math.sqrt(square), float(self._centres.facts[row]))
+            for i, row, square in zip(places.tolist(), rows, squares, strict=True)
+            if row >= 0
+        }
 
     def _leave(self, edit_ids: list[str]) -> None:
         for edit_id in edit_ids:

@@ -122,8 +122,9 @@ class PointIndex(ABC):
         queries, places = as_queries(queries, self.width)
         routes = [Route()] * len(queries)
         vectors: dict[int, list[float]] = dict(zip(places.tolist(), queries[places].tolist(), strict=True))
-        asked = [(i, [""]) for i in vectors]
-        asked += [(i, list(subjects[i])) for i in vectors if subjects is not None and subjects[i]]
+        asked = [(i, [""]) for i in vectors if subjects is None or "" in subjects[i]]
+        if subjects is not None:
+            asked += [(i, named) for i in vectors if (named := [subject for subject in subjects[i] if subject])]
         near: list[tuple[int, Route]] = []
         about = None if subjects is None else [named for _, named in asked]
         centres = self._search("centre", [vectors[i] for i, _ in asked], about)

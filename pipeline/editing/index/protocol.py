@@ -69,12 +69,13 @@ class Index(Protocol):
     ) -> list[Route]:
         """Nearest cluster by centre, then, inside its radius, the nearest key of that cluster (Eq. 9).
 
-        Clusters that have a subject are passed over by queries that don't name it. The nearest of those that it names
-        and the nearest of those without a subject are found apart; where both hold the query, the nearer key decides.
+        A query finds clusters of the subjects that are given for it. The nearest of those with a subject and the
+        nearest of those without one are found apart; where both hold the query, the nearer key decides.
 
         Args:
             queries: [b, d] float32.
-            subjects: what each query names; None only where no cluster has a subject, then nobody looks at them.
+            subjects: of the clusters that each query may find, empty for those without one; None only where
+                all are without one, and nobody looks at them.
             outside: also name the nearest cluster, its distance and radius for queries outside every
                 scope. Costs a full search; without it an index may stop once no scope can hold the query.
 

@@ -13,8 +13,10 @@ import numpy as np
 import torch
 
 from pipeline.editing.backbone import Backbone
-from pipeline.editing.families import RecipeError, resolve
+from pipeline.editing.families import Recipe, RecipeError, resolve
+from pipeline.editing.folder import METRIC
 from pipeline.editing.keys import open_keys
+from pipeline.editing.metric import Metric
 from pipeline.editing.sentences import MINILM, minilm
 from pipeline.settings import EditingSettings, Pooling
 
@@ -33,23 +35,26 @@ class Candidate:
         pooling: of the key layer.
         encoder: sentence encoder; None where the backbone makes the key.
         subjects: whether edits with a subject apply only to prompts that name it.
+        metric: under which an encoder's vectors of what is asked of subjects are compared; None: their own.
     """
 
     key_layer: str | None
     pooling: Pooling
     encoder: str | None
     subjects: bool
+    metric: Metric | None = None
 
     @property
     def name(self) -> str:
         """As a person calls it."""
         made = self.encoder or f"{self.key_layer}, {'last token' if self.pooling == 'last' else 'mean'}"
-        return f"{made}, subjects" if self.subjects else made
+        gated = f"{made}, subjects" if self.subjects else made
+        return f"{gated}, metric" if self.metric else gated
 
     @property
-    def cost(self) -> tuple[bool, bool, bool]:
+    def cost(self) -> tuple[bool, bool, bool, bool]:
         """Orders candidates, the cheaper first: no encoder, then what sets less."""
-        return self.encoder is not None, self.subjects, self.pooling != "last"
+        return self.encoder is not None, self.subjects, self.metric is not None, self.pooling != "last"
 
     def settings(self, radius: float | None, subject_radius: float | None) -> dict[str, Any]:
         """The fields of ``EditingSettings`` that it stands for; None where a default or nothing is meant."""
@@ -58,6 +63,7 @@ class Candidate:
             "key_layer": self.key_layer,
             "pooling": self.pooling,
             "subjects": self.subjects,
+            "metric": METRIC if self.metric else None,
             "radius": radius,
             "subject_radius": subject_radius,
         }
@@ -99,12 +105,18 @@ def key_layers(backbone: Backbone, settings: EditingSettings) -> list[str]:
 def keys_of(
     candidate: Candidate, backbone: Backbone, settings: EditingSettings, prompts: Sequence[str]
 ) -> torch.Tensor:
-    """Keys [p, d] float32 of prompts, in their order, as an edited model would make them.
+    """Keys [p, d] float32 of whole prompts, in their order, as an edited model would make them without the gate.
 
     Raises:
         EncoderError: the encoder cannot be loaded.
         ValueError: a block runs before the key layer.
     """
-    made = settings.model_copy(update=candidate.settings(None, None))
-    with closing(open_keys(backbone, resolve(backbone.model, backbone.task, made), made)) as keys:
+    made, recipe = made_by(candidate, backbone, settings)
+    with closing(open_keys(backbone, recipe, made)) as keys:
         return keys.of(prompts)
+
+
+def made_by(candidate: Candidate, backbone: Backbone, settings: EditingSettings) -> tuple[EditingSettings, Recipe]:
+    """The settings of a model that makes its keys so, and what is settled by them."""
+    made = settings.model_copy(update=candidate.settings(None, None))
+    return made, resolve(backbone.model, backbone.task, made)

@@ -8,10 +8,11 @@ from math import ceil
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from pipeline.editing.backbone import Backbone
+from pipeline.editing.metric import Metric
 from pipeline.evaluation.calibration.candidates import Candidate, candidates, keys_of
+from pipeline.evaluation.calibration.keyed import Keyed, by_clauses, whole
 from pipeline.evaluation.calibration.result import Bound, Calibration, FalseRoute, OwnNegatives, Rate, Tried
 from pipeline.evaluation.calibration.routing import Routed, routed
 from pipeline.evaluation.calibration.sweep import Distances, Radii, choose, measured, recall
@@ -47,7 +48,7 @@ class Attempt:
 
     Attributes:
         candidate: the candidate.
-        keys: [n + q, d] float32, of the trial's prompts.
+        keyed: its keys of the trial's edits and questions.
         distances: of the trial's questions.
         radii: chosen for it.
         routed: what became of the questions; None where there is no radius, and nothing is led anywhere.
@@ -55,7 +56,7 @@ class Attempt:
     """
 
     candidate: Candidate
-    keys: torch.Tensor
+    keyed: Keyed
     distances: Distances
     radii: Radii = NOWHERE
     routed: Routed | None = None
@@ -69,6 +70,11 @@ class Calibrated:
     result: Calibration
     trial: Trial
     attempts: tuple[Attempt, ...]
+
+    @property
+    def metric(self) -> Metric | None:
+        """Fitted for what was chosen, if it has one."""
+        return None if self.result.chosen is None else self.attempts[self.result.chosen].candidate.metric
 
 
 def calibrate(
@@ -104,8 +110,12 @@ def calibrate(
     with track(f"trying {len(sources)} ways to make keys of {len(trial.prompts)} prompts", len(sources)) as advance:
         for source in sources:
             keys = keys_of(source, backbone, settings, trial.prompts)
-            for gate in (False, True):
-                attempts.append(Attempt(replace(source, subjects=gate), keys, measured(trial, keys, gate)))
+            ways = [(source, whole(trial, keys, gate=False))]
+            if source.encoder is None:
+                ways.append((replace(source, subjects=True), whole(trial, keys, gate=True)))
+            else:
+                ways += by_clauses(source, keys, backbone, settings, trial)
+            attempts += [Attempt(way, keyed, measured(trial, keyed)) for way, keyed in ways]
             advance(1)
     bounds = _bounds(trial, attempts, wanted, bound)
     kinds = [each.kind for each in bounds if each.bounded]
@@ -157,12 +167,12 @@ def _most(trial: Trial, attempts: Sequence[Attempt], kinds: Sequence[str], wante
 def _tried(trial: Trial, attempt: Attempt, kinds: Sequence[str], wanted: float, settings: EditingSettings) -> Attempt:
     """The attempt with its radii and what became of the questions."""
     first = choose(trial, attempt.distances, kinds, wanted)
-    gate, found = attempt.candidate.subjects, attempt
+    found = attempt
     if first == NOWHERE:
         return replace(found, holds=True)
     for times in range(TIMES + 1):
         radii = first.scaled(SHORTER**times)
-        led = routed(trial, attempt.keys, gate, radii, settings.conflicts)
+        led = routed(trial, attempt.keyed, radii, settings.conflicts)
         holds = all(led.led[trial.of(kind, choosing=True)].mean() <= wanted + 1e-9 for kind in kinds)
         found = replace(attempt, radii=radii, routed=led, holds=holds)
         if holds:
@@ -199,17 +209,14 @@ def _best(attempts: Sequence[Attempt], tried: Sequence[Tried]) -> int | None:
 
 def _own_negatives(trial: Trial, attempt: Attempt) -> OwnNegatives | None:
     """How many edits would be better served by a radius of their own."""
-    n, gate = len(trial.edits), attempt.candidate.subjects
+    apart = attempt.keyed.apart(len(trial.questions))  # [q, n]
     inside, having = set[int](), set[int]()
     for place, question in enumerate(trial.questions):
         if question.edit is None or question.kind not in ("locality", "relation"):
             continue
         having.add(question.edit)
-        about = gate and bool(trial.subjects[question.edit])
-        radius = attempt.radii.named if about else attempt.radii.free
-        reached = not about or trial.named[place, question.edit]
-        apart = float(torch.dist(attempt.keys[n + place].double(), attempt.keys[question.edit].double()))
-        if radius is not None and reached and apart <= radius:
+        radius = attempt.radii.named if attempt.keyed.subjects[question.edit] else attempt.radii.free
+        if radius is not None and apart[place, question.edit] <= radius:
             inside.add(question.edit)
     return OwnNegatives(inside=len(inside), edits=len(having)) if having else None
 

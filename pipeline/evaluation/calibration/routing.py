@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from pipeline.editing.clusters import Clusters
 from pipeline.editing.edit import Route
 from pipeline.editing.fold import Conflicts
 from pipeline.editing.index.memory import MemoryIndex
+from pipeline.editing.routing import deepest
+from pipeline.evaluation.calibration.keyed import Keyed
 from pipeline.evaluation.calibration.sweep import Radii
 from pipeline.evaluation.calibration.trial import Trial
 
@@ -31,25 +32,25 @@ class Routed:
     right: NDArray[np.bool_]
 
 
-def routed(trial: Trial, keys: torch.Tensor, gate: bool, radii: Radii, conflicts: Conflicts) -> Routed:
+def routed(trial: Trial, keyed: Keyed, radii: Radii, conflicts: Conflicts) -> Routed:
     """Folds a trial's edits into clusters and routes its questions.
 
     Args:
         trial: edits and questions.
-        keys: [n + q, d] float32, of the trial's prompts.
-        gate: whether edits with a subject apply only to questions that name it.
+        keyed: their keys.
         radii: at least one.
         conflicts: what becomes of keys that lose their place.
     """
     n, ids, labels = len(trial.edits), [edit.edit_id for edit in trial.edits], [edit.label for edit in trial.edits]
     free, named = radii.free or radii.named, radii.named or radii.free
     assert free is not None
-    clusters = Clusters(keys.shape[1], free, conflicts, named)
-    clusters.fold(ids, labels, keys[:n], range(n), trial.subjects if gate else None)
-    index = MemoryIndex(keys.shape[1])
+    width = keyed.edits.shape[1]
+    clusters = Clusters(width, free, conflicts, named)
+    clusters.fold(ids, labels, keyed.edits, range(n), keyed.subjects)
+    index = MemoryIndex(width)
     index.apply(clusters.everything(1))
-    subjects = [sorted({trial.subjects[i] for i in np.flatnonzero(row)}) for row in trial.named] if gate else None
-    routes = index.route(keys[n:], subjects=subjects)
+    subjects = [each.subjects for each in keyed.sought] if keyed.gated else None
+    routes = deepest(keyed.sought, index.route(keyed.asked, subjects=subjects), len(trial.questions))
     label = dict(zip(ids, labels, strict=True))
     led = np.array([route.block is not None for route in routes])
     right = [

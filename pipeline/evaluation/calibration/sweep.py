@@ -4,7 +4,7 @@ An edit with a subject is reached by questions that name it, within the one radi
 other. Without the gate no edit has a subject. Clusters may make more of a radius than single keys show, or less; what
 is chosen here is tried with clusters in ``routing``.
 
-Shape letters: n edits, q questions, d key width.
+Shape letters: n edits, q questions.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from pipeline.evaluation.calibration.keyed import Keyed
 from pipeline.evaluation.calibration.trial import Trial
 
 Floats = NDArray[np.float64]
@@ -68,26 +68,19 @@ class Distances:
         return np.minimum(free, named), np.where(named < free, self.named_right, self.free_right)
 
 
-def measured(trial: Trial, keys: torch.Tensor, gate: bool) -> Distances:
-    """Distances of a trial's questions.
-
-    Args:
-        trial: edits and questions.
-        keys: [n + q, d] float32, of the trial's prompts.
-        gate: whether edits with a subject apply only to questions that name it.
-    """
-    n = len(trial.edits)
-    apart = torch.cdist(keys[n:].double(), keys[:n].double()).numpy()  # [q, n]
-    has = np.array([gate and bool(subject) for subject in trial.subjects])  # [n]
+def measured(trial: Trial, keyed: Keyed) -> Distances:
+    """Distances of a trial's questions, by its keys."""
+    apart = keyed.apart(len(trial.questions))  # [q, n]
+    has = np.array([bool(subject) for subject in keyed.subjects])  # [n]
     labels = np.array([edit.label for edit in trial.edits])
     asked = np.array(["" if question.edit is None else labels[question.edit] for question in trial.questions])
 
-    def nearest(reached: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.bool_]]:
-        far = np.where(reached, apart, np.inf)
+    def nearest(edits: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.bool_]]:
+        far = np.where(edits, apart, np.inf)
         return far.min(1), labels[far.argmin(1)] == asked
 
-    free, free_right = nearest(np.broadcast_to(~has, apart.shape))
-    named, named_right = nearest(has & trial.named)
+    free, free_right = nearest(~has)
+    named, named_right = nearest(has)
     return Distances(free, named, free_right, named_right, float(1 - has.mean()))
 
 

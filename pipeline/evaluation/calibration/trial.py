@@ -16,9 +16,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.editing.about import know, renamed, subjects_of
+from pipeline.editing.about import know, names_of, renamed, subjects_of
 from pipeline.editing.backbone import Backbone
 from pipeline.editing.check import usable
+from pipeline.editing.clauses import Clause, clause_of
 from pipeline.editing.edit import Edit, as_edit, normalise
 from pipeline.editing.spelling import plain
 from pipeline.editing.subjects import SubjectGate
@@ -34,11 +35,12 @@ GROUPS = {"distractor": (EDITED, UNEDITED)}
 """Kinds that are counted together, too."""
 FOUND = ("rephrase", *REWORDED)
 """Kinds that are to find their edit."""
-BOUNDED = ("distractor", "traffic", "unrelated", "locality", "relation")
-"""Kinds whose share of false routes is bounded: of the first always, of the others where that leaves enough."""
-BOUNDABLE = (*BOUNDED, UNEDITED)
+BOUNDED = ("distractor", "traffic", "unrelated", "locality")
+"""Kinds whose share of false routes is bounded: of the first always, of the others where that leaves enough. Other
+relations of an edit's subject are among the first, as some edit's question about it."""
+BOUNDABLE = (*BOUNDED, UNEDITED, EDITED, "relation")
 """All that may be bounded in place of these."""
-LEFT_ALONE = ("distractor", UNEDITED, EDITED, *BOUNDED[1:], "near", "negated")
+LEFT_ALONE = ("distractor", UNEDITED, EDITED, *BOUNDED[1:], "relation", "near", "negated")
 """All kinds that are to find none."""
 
 LEAST_EDITS = 40
@@ -77,14 +79,16 @@ class Trial:
         held_out: how many are not.
         subjects: of each edit, as the gate takes it; empty where it has none.
         questions: in the order of their kinds' coming.
-        named: [q, n] bool, whether a question names the edit's subject.
+        naming: for each question the subjects of edits that it names.
+        pairs: of edits outside the index, what their prompts and their rephrases ask of their subjects.
     """
 
     edits: tuple[Edit, ...]
     held_out: int
     subjects: tuple[str, ...]
     questions: tuple[Question, ...]
-    named: NDArray[np.bool_]
+    naming: tuple[list[str], ...]
+    pairs: tuple[tuple[Clause, Clause], ...] = ()
 
     @property
     def prompts(self) -> list[str]:
@@ -128,8 +132,9 @@ def make_trial(backbone: Backbone, reports: pa.Table, traffic: Sequence[str], wa
     ]
     fitting = set(readable(backbone, [question.prompt for question in asked]))
     asked = [question for question in asked if question.prompt in fitting]
-    named = _named(edits, subjects, [question.prompt for question in asked])
-    trial = Trial(edits, len(rows) - len(inside), subjects, tuple(asked), named)
+    naming = _naming(edits, subjects, [question.prompt for question in asked])
+    outside = [as_edit(row) for row in rows if row["edit_id"] not in places]
+    trial = Trial(edits, len(outside), subjects, tuple(asked), naming, tuple(_pairs(outside)))
     for kind in ("rephrase", "distractor"):
         if not (len(trial.of(kind, choosing=True)) and len(trial.of(kind, choosing=False))):
             raise CalibrationError(
@@ -204,15 +209,19 @@ def _put_in(edit: Edit, subject: str, prompt: str) -> str:
     return prompt[len(before) : len(prompt) - len(after)]
 
 
-def _named(edits: Sequence[Edit], subjects: Sequence[str], prompts: Sequence[str]) -> NDArray[np.bool_]:
-    about: dict[str, list[int]] = {}
-    for place, subject in enumerate(subjects):
+def _naming(edits: Sequence[Edit], subjects: Sequence[str], prompts: Sequence[str]) -> tuple[list[str], ...]:
+    about: dict[str, list[Edit]] = {}
+    for edit, subject in zip(edits, subjects, strict=True):
         if subject:
-            about.setdefault(subject, []).append(place)
+            about.setdefault(subject, []).append(edit)
     gate = SubjectGate[str]()
-    know(gate, {subject: [edits[place] for place in own] for subject, own in about.items()})
-    named = np.zeros((len(prompts), len(edits)), dtype=bool)
-    for row, found in zip(named, gate.named(prompts), strict=True):
-        for subject in found:
-            row[about[subject]] = True
-    return named
+    know(gate, about)
+    return tuple(gate.named(prompts))
+
+
+def _pairs(edits: Sequence[Edit]) -> Iterator[tuple[Clause, Clause]]:
+    for edit, subject in zip(edits, subjects_of(edits), strict=True):
+        if subject:
+            names = names_of(subject, [edit])
+            for rephrase in edit.rephrases:
+                yield clause_of(edit.prompt, names), clause_of(rephrase, names)

@@ -110,14 +110,17 @@ def test_a_cluster_with_a_subject_is_there_for_queries_that_name_it(open_home: O
     assert index.count() == (4, 4)
 
     def blocks(at: float, subjects: list[str]) -> int | None:
-        return index.route(torch.tensor([[at]]), subjects=[subjects])[0].block
+        return index.route(torch.tensor([[at]]), subjects=[["", *subjects]])[0].block
 
     assert [blocks(0.5, named) for named in ([], ["Ada"], ["Bob's"], ["Ada", "Bob's"])] == [10, 20, 30, 20]
     assert [blocks(0.1, named) for named in (["Ada"], ["Carl"])] == [10, 10]  # where both hold it, the nearer key
     assert [blocks(1.2, named) for named in (["Ada"], [])] == [20, None]  # the other one does not hold it
     assert [blocks(9.1, named) for named in ([], ["Bob's"], ["Ada"])] == [None, None, 40]
-    same(index.route(torch.tensor([[9.1]]), True, [[]])[0], Route(None, 1, 9.1, 1.0))
-    same(index.route(torch.tensor([[7.0]]), True, [["Ada"]])[0], Route(None, 4, 2.0, 1.0))
+    alone = index.route(torch.tensor([[0.1], [0.1], [0.1]]), True, [["Bob's"], [], ["Ada", ""]])
+    assert [route.block for route in alone] == [30, None, 10]  # only the last may find what has no subject
+    assert alone[1] == OUTSIDE
+    same(index.route(torch.tensor([[9.1]]), True, [[""]])[0], Route(None, 1, 9.1, 1.0))
+    same(index.route(torch.tensor([[7.0]]), True, [["", "Ada"]])[0], Route(None, 4, 2.0, 1.0))
 
     index.apply(
         delta_of(1, {2: ([0.5], 1.0), 1: ([0.0], 1.0)}, gone_clusters=[4], gone_keys=["e4"], subjects=["", "Bob's"])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.evaluation.calibration.candidates import Candidate, keys_of
+from pipeline.evaluation.calibration.keyed import whole
 from pipeline.evaluation.calibration.routing import routed
 from pipeline.evaluation.calibration.sweep import Radii, measured
 from pipeline.evaluation.calibration.trial import Trial
@@ -19,9 +20,9 @@ def test_routes_are_those_of_a_model_that_was_taught_the_same_edits(trial: Trial
     backbone, settings = tiny("t5"), EditingSettings()
     layer = Candidate("encoder.block.1", "mean", None, gate)
     keys = keys_of(layer, backbone, settings, trial.prompts)
-    reach = float(np.quantile(measured(trial, keys, gate=False).free, 0.4))
+    reach = float(np.quantile(measured(trial, whole(trial, keys, gate=False)).free, 0.4))
     radii = Radii(reach, 1.5 * reach)
-    found = routed(trial, keys, gate, radii, "keep")
+    found = routed(trial, whole(trial, keys, gate), radii, "keep")
     chosen = layer.settings(radii.free, radii.named)
     model = new_model("t5", edits_per_block=40, **chosen)
     try:
@@ -36,11 +37,11 @@ def test_routes_are_those_of_a_model_that_was_taught_the_same_edits(trial: Trial
 
 def test_right_is_what_has_the_label_that_is_asked_for(trial: Trial) -> None:
     keys = apart(trial.prompts)
-    found = routed(trial, keys, False, Radii(1.5, None), "keep")
+    found = routed(trial, whole(trial, keys, False), Radii(1.5, None), "keep")
     rephrases = [place for place, question in enumerate(trial.questions) if question.kind == "rephrase"]
     assert found.right[rephrases].all()
     turned = keys.clone()
     turned[: len(trial.edits)] = keys[: len(trial.edits)].roll(1, 0)  # each lies where another one did
-    astray = routed(trial, turned, False, Radii(1.5, None), "keep")
+    astray = routed(trial, whole(trial, turned, False), Radii(1.5, None), "keep")
     assert astray.led[rephrases].all()
     assert not astray.right[rephrases].any()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.evaluation.calibration.keyed import whole
 from pipeline.evaluation.calibration.sweep import Radii, choose, curve, first_too_many, measured, recall
 from pipeline.evaluation.calibration.trial import Trial
 from tests.evaluation.calibration.conftest import COUNTRIES, alike, apart
@@ -21,11 +22,11 @@ def test_the_first_question_that_would_be_one_too_many(wanted: float, distance: 
 
 def test_distances_are_those_to_the_nearest_edit_that_a_question_may_reach(trial: Trial) -> None:
     keys = apart(trial.prompts)
-    free, gated = measured(trial, keys, gate=False), measured(trial, keys, gate=True)
+    free, gated = measured(trial, whole(trial, keys, gate=False)), measured(trial, whole(trial, keys, gate=True))
     n = len(trial.edits)
     for place, question in enumerate(trial.questions):
         all_apart = [torch.dist(keys[n + place], key).item() for key in keys[:n]]
-        named = [d for d, reached in zip(all_apart, trial.named[place], strict=True) if reached]
+        named = [d for d, subject in zip(all_apart, trial.subjects, strict=True) if subject in trial.naming[place]]
         assert free.free[place] == pytest.approx(min(all_apart), rel=1e-6)
         assert gated.named[place] == pytest.approx(min(named, default=math.inf), rel=1e-6)
         assert (free.named[place], gated.free[place]) == (math.inf, math.inf)
@@ -36,13 +37,13 @@ def test_distances_are_those_to_the_nearest_edit_that_a_question_may_reach(trial
 
 
 def test_the_radius_lies_half_way_between_the_last_rephrase_and_the_first_distractor(trial: Trial) -> None:
-    distances = measured(trial, apart(trial.prompts), gate=False)
+    distances = measured(trial, whole(trial, apart(trial.prompts), gate=False))
     nearest = distances.free[trial.of("distractor", True)].min()
     radii = choose(trial, distances, ["distractor"], 0.0)
     assert radii.named is None
     assert radii.free == pytest.approx((1.0 + nearest) / 2)
     assert recall(trial, distances, radii) == 1.0
-    gated = choose(trial, measured(trial, apart(trial.prompts), gate=True), ["distractor"], 0.0)
+    gated = choose(trial, measured(trial, whole(trial, apart(trial.prompts), gate=True)), ["distractor"], 0.0)
     assert gated.free is None
     assert gated.named is not None
 
@@ -52,7 +53,7 @@ def test_a_wider_share_of_false_routes_never_costs_recall_and_is_kept(trial: Tri
     noise = torch.randn(len(trial.prompts), len(COUNTRIES) + 4, generator=generator)
     keys = apart(trial.prompts) + noise
     for gate in (False, True):
-        distances = measured(trial, keys, gate)
+        distances = measured(trial, whole(trial, keys, gate))
         found = []
         for wanted in (0.0, 0.02, 0.1, 0.3):
             radii = choose(trial, distances, ["distractor", "relation"], wanted)
@@ -66,10 +67,9 @@ def test_a_wider_share_of_false_routes_never_costs_recall_and_is_kept(trial: Tri
 
 def test_edits_without_a_subject_take_their_part_of_the_false_routes(trial: Trial) -> None:
     half = tuple("" if place % 2 else subject for place, subject in enumerate(trial.subjects))
-    some = Trial(trial.edits, trial.held_out, half, trial.questions, trial.named)
-    distances = measured(
-        some, torch.randn(len(trial.prompts), 4, generator=torch.Generator().manual_seed(1)), gate=True
-    )
+    some = Trial(trial.edits, trial.held_out, half, trial.questions, trial.naming)
+    keys = torch.randn(len(trial.prompts), 4, generator=torch.Generator().manual_seed(1))
+    distances = measured(some, whole(some, keys, gate=True))
     assert 0.4 < distances.share_free < 0.6
     radii = choose(some, distances, ["distractor"], 0.1)
     asked = some.of("distractor", True)
@@ -81,11 +81,11 @@ def test_edits_without_a_subject_take_their_part_of_the_false_routes(trial: Tria
 
 
 def test_the_curve_rises_from_the_nearest_questions_to_all_within_reach(trial: Trial) -> None:
-    distances = measured(trial, apart(trial.prompts), gate=False)
+    distances = measured(trial, whole(trial, apart(trial.prompts), gate=False))
     false, found = curve(trial, distances, choose(trial, distances, ["distractor"], 0.0))
     assert np.all(np.diff(false) >= 0)
     assert np.all(np.diff(found) >= 0)
     assert found[false == 0].max() == 1.0
     assert false[-1] == 1.0
-    nothing = curve(trial, measured(trial, alike(trial.prompts), gate=False), Radii())
+    nothing = curve(trial, measured(trial, whole(trial, alike(trial.prompts), gate=False)), Radii())
     assert [len(series) for series in nothing] == [0, 0]
