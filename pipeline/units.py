@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from pipeline.editing.blocks import BlockWeights
-from pipeline.editing.curriculum import Plan, TrainedUnit, Unit
+from pipeline.editing.curriculum import TrainedUnit, Unit
 from pipeline.journal import write_atomically
 
 
@@ -71,13 +71,6 @@ class UnitStore:
 def light(trained: TrainedUnit) -> TrainedUnit:
     """The same without the weights that its unit started from, which who sent the unit has."""
     return replace(trained, unit=replace(trained.unit, start=None))
-
-
-def unshare(plan: Plan) -> None:
-    """Gives every block of a plan weights of its own: sent away, a view takes along the whole unit it is cut from."""
-    weights = plan.curriculum.weights
-    for block, views in weights.items():
-        weights[block] = {name: (a.clone(), b.clone()) for name, (a, b) in views.items()}
 
 
 def _digest(weights: BlockWeights | None) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.editing.curriculum import Curriculum, Lesson, Plan, TrainedUnit, Unit
-from pipeline.units import UnitStore, light, unit_id, unshare
+from pipeline.editing.curriculum import Lesson, TrainedUnit, Unit
+from pipeline.units import UnitStore, light, unit_id
 
 LESSONS = ((Lesson("a", (3, 4), (5, 1)),), (Lesson("b", (6,), (7, 1)),))
 UNIT = Unit((4, 9), LESSONS, 30)
@@ -61,15 +61,3 @@ def test_a_light_unit_leaves_its_start_behind() -> None:
     trained = TrainedUnit(replace(UNIT, start=weights(0)), weights(1), (1, 2), {})
     assert light(trained).unit == UNIT
     assert light(trained).weights is trained.weights
-
-
-def test_blocks_of_a_plan_that_is_sent_away_bring_no_others_along() -> None:
-    curriculum = Curriculum([lesson for block in LESSONS for lesson in block], 0, 1, 9, 40, 30)
-    (unit,) = curriculum.units()
-    curriculum.finish([TrainedUnit(unit, weights(0), (1, 2), {})])
-    unshare(Plan((), (), torch.empty(0, 4), (), curriculum, 1))
-    for slot, block in enumerate(unit.blocks):
-        for name, (a, b) in curriculum.weights[block].items():
-            assert a.untyped_storage().nbytes() == a.nbytes
-            assert b.untyped_storage().nbytes() == b.nbytes
-            assert torch.equal(a[0], weights(0)[name][0][slot])

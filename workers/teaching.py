@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pipeline.editing.curriculum import Plan
 from pipeline.telling import Advance
-from pipeline.units import UnitStore, unshare
+from pipeline.units import UnitStore
 from workers.spread import Crew
 from workers.trainer import LeadLostError
 
@@ -52,7 +52,6 @@ def teach(
                 plan, unfit = crew.call("plan", part, version)
                 refused |= unfit
                 _train(crew, plan, store, reach, number * portion)
-                unshare(plan)
                 version = crew.call("commit", plan)
                 reach(number * portion + part.num_rows)
             return crew.call("save", version, versions), refused

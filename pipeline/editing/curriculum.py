@@ -124,8 +124,9 @@ class Curriculum:
         """Takes in the results of a round, in any order."""
         for result in sorted(trained, key=lambda r: r.unit.blocks[0]):
             for slot, (block, lessons) in enumerate(zip(result.unit.blocks, result.unit.lessons, strict=True)):
-                self.weights[block] = {
-                    name: (a[slot : slot + 1], b[slot : slot + 1]) for name, (a, b) in result.weights.items()
+                self.weights[block] = {  # clones: a view that is sent away takes along the whole unit
+                    name: (a[slot : slot + 1].clone(), b[slot : slot + 1].clone())
+                    for name, (a, b) in result.weights.items()
                 }
                 for lesson in lessons:
                     state = self.progress[lesson.edit_id]

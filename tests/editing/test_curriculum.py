@@ -210,6 +210,19 @@ def test_the_order_of_results_does_not_matter(
         assert weights["module"][0].shape == (1, 1, 1)
 
 
+def test_a_block_has_weights_of_its_own_and_brings_no_others_along() -> None:
+    curriculum = made([Lesson(f"edit-{i}", (1,), (2,)) for i in range(6)], per_block=2)
+    (unit,) = curriculum.units()
+    whole = {"one": (torch.randn(3, 2, 5), torch.randn(3, 6, 2)), "two": (torch.randn(3, 2, 4), torch.randn(3, 1, 2))}
+    curriculum.finish([TrainedUnit(unit, whole, (1, 2, 3), {})])
+    assert sorted(curriculum.weights) == list(unit.blocks)
+    for slot, block in enumerate(unit.blocks):
+        for name, (a, b) in curriculum.weights[block].items():
+            assert (a.untyped_storage().nbytes(), b.untyped_storage().nbytes()) == (a.nbytes, b.nbytes)
+            assert torch.equal(a[0], whole[name][0][slot])
+            assert torch.equal(b[0], whole[name][1][slot])
+
+
 def test_stacking_joins_blocks_in_order() -> None:
     one, two = ({"m": (torch.full((1, 2, 3), v), torch.full((1, 4, 2), -v))} for v in (1.0, 2.0))
     a, b = stack([two, one])["m"]
