@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pipeline.bench.invented import invented
-from pipeline.bench.material import BESIDE, MaterialError, drawn
+from pipeline.bench.material import MaterialError, drawn, shared_folder
 from pipeline.editing.backbone import Backbone
 from pipeline.editing.check import usable
 from pipeline.editing.edit import Edit, normalise
@@ -39,11 +39,6 @@ class Blend:
     edits: tuple[tuple[str, Edit], ...]
     refused: int
     sources: tuple[str, ...]
-
-
-def shared_folder() -> Path:
-    """Where models and data are."""
-    return Path(os.environ.get("MELO_SHARED", BESIDE))
 
 
 def blend(backbone: Backbone, reports: Sequence[Path], count: int, seed: int) -> Blend:

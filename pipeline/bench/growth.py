@@ -15,9 +15,9 @@ from rich.text import Text
 from transformers.utils import logging
 
 from pipeline.bench import report
-from pipeline.bench.blend import BACKBONE, KNOWN, Blend, backlogs, blend, shared_folder
+from pipeline.bench.blend import BACKBONE, KNOWN, Blend, backlogs, blend
 from pipeline.bench.growth_report import draw, rows_of, table, told
-from pipeline.bench.material import MaterialError
+from pipeline.bench.material import MaterialError, shared_folder
 from pipeline.bench.measure import Machine, this_machine
 from pipeline.bench.stage import Stage, measured
 from pipeline.bench.study.commands import wide

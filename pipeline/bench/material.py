@@ -23,6 +23,11 @@ class MaterialError(MeloError, ValueError):
     """There is nothing to measure on, or a file cannot be used."""
 
 
+def shared_folder() -> Path:
+    """Where models and data are."""
+    return Path(os.environ.get("MELO_SHARED", BESIDE))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Material:
     """What is measured on.
@@ -62,7 +67,7 @@ def gather(
         BackboneError: the backbone cannot be loaded.
     """
     if backbone is None:
-        folder = Path(os.environ.get("MELO_SHARED", BESIDE))
+        folder = shared_folder()
         backbone, usual = folder / "models" / "t5-zsre", folder / "data" / "zsre_edits.jsonl"
         edits = edits or usual
         if not (backbone / "config.json").is_file() or not edits.is_file():

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.bench.editors.protocol import Prior
-from pipeline.bench.material import BESIDE, MaterialError
+from pipeline.bench.material import MaterialError, shared_folder
 from pipeline.bench.study.examination import untouched
 from pipeline.bench.study.tasks import TASKS, Data, StudyTask, TaskName
 from pipeline.editing.backbone import Backbone
@@ -191,7 +190,7 @@ def assembled(
 
 def _shared(data: Data) -> Data:
     """The same with paths in the shared folder."""
-    folder = Path(os.environ.get("MELO_SHARED", BESIDE))
+    folder = shared_folder()
     named = (data.edits, data.upstream, data.pairs)
     edits, upstream, pairs = (name and str(folder / "data" / f"{name}.jsonl") for name in named)
     backbone = data.backbone and str(folder / "models" / data.backbone)
