@@ -211,9 +211,9 @@ def _shares(kinds: Mapping[str, Sequence[Row]], names: Iterable[str], column: st
 
 
 def _left_alone(rows: Sequence[Row]) -> LeftAlone:
-    led = sum(row["block"] is not None for row in rows)
+    led, unchanged = sum(row["block"] is not None for row in rows), _agreement(rows)
+    assert unchanged is not None  # who has no row is not asked for
     low, high = interval(led, len(rows))
-    unchanged = sum(map(_as_before, rows)) / len(rows)
     return LeftAlone(unchanged=unchanged, led=led / len(rows), low=low, high=high)
 
 
