@@ -272,6 +272,23 @@ def growth(
     measurement.main(backbone=backbone, reports=reports or (), edits=edits, as_json=as_json, seed=seed)
 
 
+@bench.command()
+def blocks(
+    backbone: BackboneDir = None,
+    reports: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, metavar="FILE", help="Edits with rephrases; needed with DIR."),
+    ] = None,
+    edits: Annotated[int, typer.Option(min=1, help="How many are taught.")] = 300,
+    as_json: AsJson = False,
+    seed: Seed = 0,
+) -> None:
+    """What a block costs and knows, by edits a block, rank, margin and wordings."""
+    from pipeline.bench import blocks as measurement
+
+    measurement.main(backbone=backbone, reports=reports, edits=edits, as_json=as_json, seed=seed)
+
+
 def main() -> None:
     """Entry point of the ``melo`` script."""
     app()

@@ -73,12 +73,12 @@ def gather(
         if not (backbone / "config.json").is_file() or not edits.is_file():
             raise MaterialError(
                 f"nothing to measure on: expected a model in {backbone} and edits in {edits}. Give --backbone DIR and "
-                "--edits FILE.jsonl, or name a folder that has models and data with MELO_SHARED"
+                "a FILE of edits (--help names the option), or a folder that has models and data with MELO_SHARED"
             )
         known = folder / "data" / "nq_known.jsonl"
-        locality = locality or (known if known.is_file() else None)
+        locality = locality or (known if locality_count and known.is_file() else None)
     if edits is None:
-        raise MaterialError(f"no edits for {backbone}: give --edits FILE, one report a row: prompt, target")
+        raise MaterialError(f"no edits for {backbone}: give a FILE of them, one report a row: prompt, target")
     model = load_backbone(str(backbone))
     chosen, refused = drawn(model, edits, count, seed)
     edited = {normalise(edit.prompt) for edit in chosen}

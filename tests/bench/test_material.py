@@ -54,12 +54,12 @@ def test_locality_prompts_are_those_of_no_edit_that_can_be_read(on_disk: OnDisk)
 
 def test_without_anything_it_says_what_to_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MELO_SHARED", str(tmp_path))
-    with pytest.raises(MaterialError, match=r"--backbone DIR and --edits FILE.*MELO_SHARED"):
+    with pytest.raises(MaterialError, match=r"--backbone DIR and a FILE of edits.*MELO_SHARED"):
         take(None, None)
 
 
 def test_a_backbone_alone_is_not_enough(on_disk: OnDisk) -> None:
-    with pytest.raises(MaterialError, match="give --edits"):
+    with pytest.raises(MaterialError, match="give a FILE"):
         take(on_disk("t5", 1)[0], None)
 
 
