@@ -145,6 +145,14 @@ def calibrate(
     false_routes: Annotated[
         float, typer.Option(min=0.0001, max=0.5, help="Share of questions led to an edit they don't ask for, at most.")
     ] = 0.005,
+    uncertain: Annotated[
+        float,
+        typer.Option(
+            min=0.0001,
+            max=0.5,
+            help="The same for what is asked about subjects of other edits: some of it is taught in other words.",
+        ),
+    ] = 0.02,
     encoder: Annotated[
         list[str] | None, typer.Option(metavar="DIR|ID", help="Sentence encoder to try besides MiniLM; repeatable.")
     ] = None,
@@ -167,7 +175,9 @@ def calibrate(
     """Choose how far edits reach: what makes keys, whether subjects gate, and the radius. Nothing is trained."""
     from pipeline.commands import calibration
 
-    calibration.calibrate(reports, backbone, traffic, false_routes, encoder or [], bound or [], write, figure, as_json)
+    calibration.calibrate(
+        reports, backbone, traffic, false_routes, uncertain, encoder or [], bound or [], write, figure, as_json
+    )
 
 
 @app.command()

@@ -225,7 +225,7 @@ def _false_routes(found: Calibration, choice: Tried) -> RenderableType:
     for kind, rate in choice.led.items():
         wanted = ""
         if (bound := bounds.get(kind)) is not None:
-            least = f"at most {found.wanted:g}"
+            least = f"at most {bound.wanted:g}"
             wanted = least if bound.bounded else f"{least} would leave {bound.recall:.3f} of rephrases: not held"
         _add(table, CALIBRATED.get(kind) or OTHERS[kind], f"{rate.asked:,}", _interval(rate), wanted)
     return table

@@ -42,11 +42,11 @@ def test_what_is_chosen_is_told_drawn_and_written(given: list[str]) -> None:
 
 
 def test_json_is_the_whole_result_and_nothing_is_written(given: list[str]) -> None:
-    result = CliRunner().invoke(app, [*given, "--false-routes", "0.2", "--json", "--bound", "distractor"])
+    result = CliRunner().invoke(app, [*given, "--uncertain", "0.2", "--json", "--bound", "distractor"])
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
-    assert found["wanted"] == 0.2
-    assert [bound["kind"] for bound in found["bounds"] if bound["bounded"]] == ["distractor"]
+    bounds = [(bound["kind"], bound["wanted"]) for bound in found["bounds"] if bound["bounded"]]
+    assert (found["wanted"], bounds) == (0.005, [("distractor", 0.2)])
     assert found["candidates"][found["chosen"]]["choosing_recall"] > 0
     assert not Path("melo.yaml").exists()
     assert not Path("calibration.png").exists()

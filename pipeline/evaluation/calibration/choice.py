@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -17,10 +17,12 @@ from pipeline.evaluation.calibration.result import Bound, Calibration, FalseRout
 from pipeline.evaluation.calibration.routing import Routed, routed
 from pipeline.evaluation.calibration.sweep import Distances, Radii, choose, measured, recall
 from pipeline.evaluation.calibration.trial import (
+    BOUNDABLE,
     BOUNDED,
     FOUND,
     GROUPS,
     LEFT_ALONE,
+    UNCERTAIN,
     UNEDITED,
     CalibrationError,
     Trial,
@@ -82,6 +84,7 @@ def calibrate(
     reports: pa.Table,
     traffic: Sequence[str],
     wanted: float,
+    uncertain: float,
     settings: EditingSettings,
     encoders: Sequence[str],
     bound: Sequence[str] | None,
@@ -94,9 +97,10 @@ def calibrate(
         reports: schema ``REPORTS``, an edit a row.
         traffic: prompts that no edit is about.
         wanted: share of false routes, at most.
+        uncertain: the same among kinds some of whose questions may be taught after all (``UNCERTAIN``).
         settings: what is set already; what is chosen here takes the place of it.
         encoders: folders or hub ids of sentence encoders to try besides MiniLM.
-        bound: kinds of ``BOUNDABLE`` to bound; None: of ``BOUNDED`` the first, and what leaves ``KEPT`` of the recall.
+        bound: kinds of ``BOUNDABLE`` to bound; None: distractors, and of ``BOUNDED`` what leaves ``KEPT`` of recall.
         track: tells how far it is.
 
     Raises:
@@ -117,9 +121,9 @@ def calibrate(
                 ways += by_clauses(source, keys, backbone, settings, trial)
             attempts += [Attempt(way, keyed, measured(trial, keyed)) for way, keyed in ways]
             advance(1)
-    bounds = _bounds(trial, attempts, wanted, bound)
-    kinds = [each.kind for each in bounds if each.bounded]
-    attempts = [_tried(trial, attempt, kinds, wanted, settings) for attempt in attempts]
+    bounds = _bounds(trial, attempts, {kind: uncertain if kind in UNCERTAIN else wanted for kind in BOUNDABLE}, bound)
+    shares = {each.kind: each.wanted for each in bounds if each.bounded}
+    attempts = [_tried(trial, attempt, shares, settings) for attempt in attempts]
     tried = [_told(trial, attempt) for attempt in attempts]
     chosen = _best(attempts, tried)
     best = None if chosen is None else attempts[chosen]
@@ -132,24 +136,26 @@ def calibrate(
         chosen=chosen,
         own_negatives=None if best is None else _own_negatives(trial, best),
         false_routes=[] if best is None else list(_false_routes(trial, best)),
-        notes=[*_notes(trial, wanted, bounds), *_hint(trial, attempts, wanted, bounds)],
+        notes=[*_notes(trial, bounds), *_hint(trial, attempts, wanted, bounds)],
     )
     return Calibrated(result, trial, tuple(attempts))
 
 
-def _bounds(trial: Trial, attempts: Sequence[Attempt], wanted: float, bound: Sequence[str] | None) -> list[Bound]:
+def _bounds(
+    trial: Trial, attempts: Sequence[Attempt], wanted: Mapping[str, float], bound: Sequence[str] | None
+) -> list[Bound]:
     """Which kinds are bounded: one after the other, so that all candidates are compared under the same demands."""
     found: list[Bound] = []
-    kinds: list[str] = []
+    shares: dict[str, float] = {}
     before = 0.0
     for kind in BOUNDED if bound is None else dict.fromkeys(bound):
         if not len(trial.of(kind, choosing=True)):
             continue
-        best = _most(trial, attempts, [*kinds, kind], wanted)
-        taken = bound is not None or not kinds or best >= KEPT * before
-        found.append(Bound(kind=kind, bounded=taken, recall=best))
+        best = _most(trial, attempts, shares | {kind: wanted[kind]})
+        taken = bound is not None or kind in GROUPS["distractor"] or best >= KEPT * before
+        found.append(Bound(kind=kind, wanted=wanted[kind], bounded=taken, recall=best))
         if taken:
-            kinds.append(kind)
+            shares[kind] = wanted[kind]
             before = best
     if not found:
         raise CalibrationError(
@@ -158,22 +164,23 @@ def _bounds(trial: Trial, attempts: Sequence[Attempt], wanted: float, bound: Seq
     return found
 
 
-def _most(trial: Trial, attempts: Sequence[Attempt], kinds: Sequence[str], wanted: float) -> float:
+def _most(trial: Trial, attempts: Sequence[Attempt], shares: Mapping[str, float]) -> float:
     """The recall of the best candidate, by distances alone, with these kinds bounded."""
-    tried = (choose(trial, each.distances, kinds, wanted) for each in attempts)
+    tried = (choose(trial, each.distances, shares) for each in attempts)
     return max(recall(trial, each.distances, radii) for each, radii in zip(attempts, tried, strict=True))
 
 
-def _tried(trial: Trial, attempt: Attempt, kinds: Sequence[str], wanted: float, settings: EditingSettings) -> Attempt:
+def _tried(trial: Trial, attempt: Attempt, shares: Mapping[str, float], settings: EditingSettings) -> Attempt:
     """The attempt with its radii and what became of the questions."""
-    first = choose(trial, attempt.distances, kinds, wanted)
+    first = choose(trial, attempt.distances, shares)
     found = attempt
     if first == NOWHERE:
         return replace(found, holds=True)
     for times in range(TIMES + 1):
         radii = first.scaled(SHORTER**times)
         led = routed(trial, attempt.keyed, radii, settings.conflicts)
-        holds = all(led.led[trial.of(kind, choosing=True)].mean() <= wanted + 1e-9 for kind in kinds)
+        led_astray = {kind: led.led[trial.of(kind, choosing=True)].mean() for kind in shares}
+        holds = all(led_astray[kind] <= share + 1e-9 for kind, share in shares.items())
         found = replace(attempt, radii=radii, routed=led, holds=holds)
         if holds:
             break
@@ -237,7 +244,7 @@ def _false_routes(trial: Trial, attempt: Attempt) -> Iterator[FalseRoute]:
             yield FalseRoute(kind=kind, prompt=prompt, edit=edit, distance=distance)
 
 
-def _notes(trial: Trial, wanted: float, bounds: Sequence[Bound]) -> Iterator[str]:
+def _notes(trial: Trial, bounds: Sequence[Bound]) -> Iterator[str]:
     reasons = {
         "wrapped": "what a classifier reads is no message",
         "traffic": "none was given (--traffic)",
@@ -246,20 +253,18 @@ def _notes(trial: Trial, wanted: float, bounds: Sequence[Bound]) -> Iterator[str
     for kind in (*FOUND, *LEFT_ALONE):
         if not len(trial.of(kind, choosing=False)):
             yield f"{kind} was not measured: {reasons.get(kind, 'no such question could be made of the reports')}"
-    needed = ceil(3 / wanted)
-    few = {bound.kind: len(trial.of(bound.kind, choosing=True)) for bound in bounds if bound.bounded}
-    few = {kind: count for kind, count in few.items() if count < needed}
-    if few:
-        counts = ", ".join(f"{kind} {count:,}" for kind, count in few.items())
-        yield f"a share of {wanted:g} shows in {needed:,} questions or more; to choose on there were fewer: {counts}"
+    for bound in bounds:
+        asked, needed = len(trial.of(bound.kind, choosing=True)), ceil(3 / bound.wanted)
+        if bound.bounded and asked < needed:
+            yield f"{bound.kind}: a share of {bound.wanted:g} shows in {needed:,} questions, and {asked:,} were there"
 
 
 def _hint(trial: Trial, attempts: Sequence[Attempt], wanted: float, bounds: Sequence[Bound]) -> Iterator[str]:
     """What would be reached if other questions about the subject of an edit were let go."""
-    held = [bound.recall for bound in bounds if bound.bounded and bound.kind in ("distractor", "relation")]
-    alone = _most(trial, attempts, [UNEDITED], wanted)
-    if held and held[-1] < KEPT * alone:
+    held = [bound for bound in bounds if bound.bounded and bound.kind in UNCERTAIN]
+    alone = _most(trial, attempts, {UNEDITED: wanted})
+    if held and held[-1].recall < KEPT * alone:
         yield (
-            f"{wanted:g} for questions about subjects of edits leaves {held[-1]:.3f} of rephrases at most; "
-            f"--bound {UNEDITED} leaves {alone:.3f}, and leads astray most of what else is asked about those subjects"
+            f"{held[-1].wanted:g} for questions about subjects of edits leaves {held[-1].recall:.3f} of rephrases at "
+            f"most; --bound {UNEDITED} leaves {alone:.3f}, and leads astray most of what else is asked about those"
         )

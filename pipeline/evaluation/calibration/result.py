@@ -46,6 +46,7 @@ class Bound(_Frozen):
     """Whether the share of false routes of a kind was held to what is wanted."""
 
     kind: str
+    wanted: float = Field(description="share of false routes, at most")
     bounded: bool
     recall: float = Field(description="of the best candidate, by distances alone, if this kind is bounded as well")
 
@@ -69,7 +70,7 @@ class OwnNegatives(_Frozen):
 class Calibration(_Frozen):
     """All of it."""
 
-    wanted: float = Field(description="share of false routes, at most")
+    wanted: float = Field(description="share of false routes among what surely asks something else, at most")
     edits: int = Field(description="in the index")
     held_out: int = Field(description="outside, whose subjects nobody edited")
     bounds: list[Bound]

@@ -10,7 +10,7 @@ Shape letters: n edits, q questions.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,30 +84,29 @@ def measured(trial: Trial, keyed: Keyed) -> Distances:
     return Distances(free, named, free_right, named_right, float(1 - has.mean()))
 
 
-def choose(trial: Trial, distances: Distances, bounded: Iterable[str], wanted: float) -> Radii:
-    """The radii that lead as many rephrases right as the wanted share of false routes allows, by the choosing half.
+def choose(trial: Trial, distances: Distances, bounds: Mapping[str, float]) -> Radii:
+    """The radii that lead as many rephrases right as the wanted shares of false routes allow, by the choosing half.
 
-    Edits without a subject may take of that share what they are of all edits, the others what is left.
+    Edits without a subject may take of each share what they are of all edits, the others what is left.
 
     Args:
         trial: edits and questions.
         distances: of its questions.
-        bounded: kinds of questions whose share of false routes is held to what is wanted, each on its own.
-        wanted: that share.
+        bounds: kind of questions -> share of false routes among them, at most.
     """
-    of = {kind: trial.of(kind, choosing=True) for kind in bounded}
+    of = {kind: trial.of(kind, choosing=True) for kind in bounds}
     rephrases = trial.of("rephrase", choosing=True)
     free = None
     spent = np.full(len(trial.questions), False)
     if distances.share_free:
-        share = wanted * distances.share_free
-        limit = min(first_too_many(distances.free[places], share) for places in of.values())
+        part = distances.share_free
+        limit = min(first_too_many(distances.free[of[kind]], share * part) for kind, share in bounds.items())
         free = _within(distances.free[rephrases][distances.free_right[rephrases]], limit)
         spent = distances.free <= (0.0 if free is None else free)
     if distances.share_free == 1.0:
         return Radii(free, None)
     named = np.where(spent, 0.0, distances.named)
-    limit = min(first_too_many(named[places], wanted) for places in of.values())
+    limit = min(first_too_many(named[of[kind]], share) for kind, share in bounds.items())
     return Radii(free, _within(distances.named[rephrases][distances.named_right[rephrases]], limit))
 
 

@@ -31,16 +31,17 @@ from pipeline.evaluation.suite import questions
 
 EDITED, UNEDITED = "distractor_edited", "distractor_unedited"
 """Questions of an edit's form about a subject that another edit is about, and about one that none is."""
-GROUPS = {"distractor": (EDITED, UNEDITED)}
+GROUPS = {"distractor": (UNEDITED, EDITED)}
 """Kinds that are counted together, too."""
 FOUND = ("rephrase", *REWORDED)
 """Kinds that are to find their edit."""
-BOUNDED = ("distractor", "traffic", "unrelated", "locality")
-"""Kinds whose share of false routes is bounded: of the first always, of the others where that leaves enough. Other
-relations of an edit's subject are among the first, as some edit's question about it."""
-BOUNDABLE = (*BOUNDED, UNEDITED, EDITED, "relation")
+BOUNDED = (UNEDITED, EDITED, "traffic", "unrelated", "locality")
+"""Kinds whose share of false routes is bounded: of a distractor's always, of the others where that leaves enough."""
+BOUNDABLE = (*BOUNDED, "distractor", "relation")
 """All that may be bounded in place of these."""
-LEFT_ALONE = ("distractor", UNEDITED, EDITED, *BOUNDED[1:], "relation", "near", "negated")
+UNCERTAIN = ("distractor", EDITED, "relation")
+"""Kinds some of whose questions an edit does teach, in words that no report joins."""
+LEFT_ALONE = ("distractor", UNEDITED, EDITED, *BOUNDED[2:], "relation", "near", "negated")
 """All kinds that are to find none."""
 
 LEAST_EDITS = 40

@@ -52,7 +52,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def run(table: pa.Table, wanted: float = 0.01, bound: Sequence[str] | None = None) -> Calibrated:
     traffic = [f"How long does it take to boil {n} eggs?" for n in range(20)]
-    return calibrate(tiny("t5"), table, traffic, wanted, EditingSettings(), (), bound, QUIET.track)
+    return calibrate(tiny("t5"), table, traffic, wanted, wanted, EditingSettings(), (), bound, QUIET.track)
 
 
 def test_what_separates_is_chosen_without_a_gate_that_it_does_not_need(table: pa.Table, made: dict[str, Any]) -> None:
@@ -150,16 +150,17 @@ def test_what_is_not_shown_is_told(table: pa.Table, made: dict[str, Any]) -> Non
     assert "a share of 0.01 shows in 300 questions" in few
     assert "distractor" in few
     bare = reports([edit.__class__(edit.prompt, edit.target, edit.rephrases) for edit in EDITS])
-    notes = calibrate(tiny("t5"), bare, (), 0.2, EditingSettings(), (), None, QUIET.track).result.notes
+    notes = calibrate(tiny("t5"), bare, (), 0.2, 0.2, EditingSettings(), (), None, QUIET.track).result.notes
     assert any(note.startswith("locality was not measured") for note in notes)
     assert any(note.startswith("traffic was not measured") for note in notes)
     with pytest.raises(CalibrationError, match="no question of traffic came"):
-        calibrate(tiny("t5"), table, (), 0.2, EditingSettings(), (), ["traffic"], QUIET.track)
+        calibrate(tiny("t5"), table, (), 0.2, 0.2, EditingSettings(), (), ["traffic"], QUIET.track)
 
 
 def test_the_real_thing_ends_on_a_tiny_backbone_and_the_same_twice(table: pa.Table) -> None:
     first, second = (
-        calibrate(tiny("gpt2"), table, (), 0.05, EditingSettings(), (), None, QUIET.track).result for _ in range(2)
+        calibrate(tiny("gpt2"), table, (), 0.05, 0.05, EditingSettings(), (), None, QUIET.track).result
+        for _ in range(2)
     )
     assert first == second
     assert {tried.settings["encoder"] for tried in first.candidates} <= {None, "minilm"}

@@ -17,7 +17,7 @@ from tests.editing.edited import tiny
 
 
 def test_distances_and_curves_are_drawn(table: pa.Table, tmp_path: Path) -> None:
-    found = calibrate(tiny("t5"), table, (), 0.1, EditingSettings(), (), None, QUIET.track)
+    found = calibrate(tiny("t5"), table, (), 0.1, 0.1, EditingSettings(), (), None, QUIET.track)
     assert found.result.chosen is not None
     drawn = draw(found, tmp_path / "deep" / "calibration.png")
     pixels = imread(drawn)

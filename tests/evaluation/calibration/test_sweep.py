@@ -39,11 +39,11 @@ def test_distances_are_those_to_the_nearest_edit_that_a_question_may_reach(trial
 def test_the_radius_lies_half_way_between_the_last_rephrase_and_the_first_distractor(trial: Trial) -> None:
     distances = measured(trial, whole(trial, apart(trial.prompts), gate=False))
     nearest = distances.free[trial.of("distractor", True)].min()
-    radii = choose(trial, distances, ["distractor"], 0.0)
+    radii = choose(trial, distances, {"distractor": 0.0})
     assert radii.named is None
     assert radii.free == pytest.approx((1.0 + nearest) / 2)
     assert recall(trial, distances, radii) == 1.0
-    gated = choose(trial, measured(trial, whole(trial, apart(trial.prompts), gate=True)), ["distractor"], 0.0)
+    gated = choose(trial, measured(trial, whole(trial, apart(trial.prompts), gate=True)), {"distractor": 0.0})
     assert gated.free is None
     assert gated.named is not None
 
@@ -56,7 +56,7 @@ def test_a_wider_share_of_false_routes_never_costs_recall_and_is_kept(trial: Tri
         distances = measured(trial, whole(trial, keys, gate))
         found = []
         for wanted in (0.0, 0.02, 0.1, 0.3):
-            radii = choose(trial, distances, ["distractor", "relation"], wanted)
+            radii = choose(trial, distances, {"distractor": wanted, "relation": wanted})
             found.append(recall(trial, distances, radii))
             factor, _ = distances.reach(radii)
             for kind in ("distractor", "relation"):
@@ -71,7 +71,7 @@ def test_edits_without_a_subject_take_their_part_of_the_false_routes(trial: Tria
     keys = torch.randn(len(trial.prompts), 4, generator=torch.Generator().manual_seed(1))
     distances = measured(some, whole(some, keys, gate=True))
     assert 0.4 < distances.share_free < 0.6
-    radii = choose(some, distances, ["distractor"], 0.1)
+    radii = choose(some, distances, {"distractor": 0.1})
     asked = some.of("distractor", True)
     assert radii.free is not None
     assert radii.named is not None
@@ -82,7 +82,7 @@ def test_edits_without_a_subject_take_their_part_of_the_false_routes(trial: Tria
 
 def test_the_curve_rises_from_the_nearest_questions_to_all_within_reach(trial: Trial) -> None:
     distances = measured(trial, whole(trial, apart(trial.prompts), gate=False))
-    false, found = curve(trial, distances, choose(trial, distances, ["distractor"], 0.0))
+    false, found = curve(trial, distances, choose(trial, distances, {"distractor": 0.0}))
     assert np.all(np.diff(false) >= 0)
     assert np.all(np.diff(found) >= 0)
     assert found[false == 0].max() == 1.0
