@@ -19,6 +19,7 @@ from pipeline.evaluation.calibration.sweep import Distances, Radii, choose, meas
 from pipeline.evaluation.calibration.trial import (
     BOUNDABLE,
     BOUNDED,
+    EDITED,
     FOUND,
     GROUPS,
     LEFT_ALONE,
@@ -261,7 +262,7 @@ def _notes(trial: Trial, bounds: Sequence[Bound]) -> Iterator[str]:
 
 def _hint(trial: Trial, attempts: Sequence[Attempt], wanted: float, bounds: Sequence[Bound]) -> Iterator[str]:
     """What would be reached if other questions about the subject of an edit were let go."""
-    held = [bound for bound in bounds if bound.bounded and bound.kind in UNCERTAIN]
+    held = [bound for bound in bounds if bound.bounded and bound.kind in ("distractor", EDITED, "relation")]
     alone = _most(trial, attempts, {UNEDITED: wanted})
     if held and held[-1].recall < KEPT * alone:
         yield (

@@ -39,7 +39,7 @@ BOUNDED = (UNEDITED, EDITED, "traffic", "unrelated", "locality")
 """Kinds whose share of false routes is bounded: of a distractor's always, of the others where that leaves enough."""
 BOUNDABLE = (*BOUNDED, "distractor", "relation")
 """All that may be bounded in place of these."""
-UNCERTAIN = ("distractor", EDITED, "relation")
+UNCERTAIN = ("distractor", EDITED, "relation", "locality")
 """Kinds some of whose questions an edit does teach, in words that no report joins."""
 LEFT_ALONE = ("distractor", UNEDITED, EDITED, *BOUNDED[2:], "relation", "near", "negated")
 """All kinds that are to find none."""
