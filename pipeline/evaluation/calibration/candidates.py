@@ -18,10 +18,13 @@ from pipeline.editing.folder import METRIC
 from pipeline.editing.keys import open_keys
 from pipeline.editing.metric import Metric
 from pipeline.editing.sentences import MINILM, minilm
-from pipeline.settings import EditingSettings, Pooling
+from pipeline.settings import EditingSettings, Pooling, Task
 
 LAYERS = 5
 """Key layers that are tried besides the recipe's, spread over those that come before every block."""
+
+BLOCKS = {"edits_per_block": 1, "margin": 5.0, "wordings": 5}
+"""How blocks are made that say their target for rephrases, too, where keys lead them there: ``melo bench blocks``."""
 
 _NUMBERED = re.compile(r"(?P<stack>.*?\.)(?P<layer>\d+)(?P<inside>\..*)?$")
 
@@ -67,6 +70,14 @@ class Candidate:
             "radius": radius,
             "subject_radius": subject_radius,
         }
+
+
+def block_settings(candidate: Candidate, task: Task, settings: EditingSettings) -> dict[str, Any]:
+    """What of ``BLOCKS`` goes with a candidate's keys; nothing that is set already, or that its task does not know."""
+    if candidate.encoder is None:
+        return {}
+    unknown = {"wordings"} if task == "classification" else set()
+    return {name: value for name, value in BLOCKS.items() if name not in settings.model_fields_set | unknown}
 
 
 def candidates(backbone: Backbone, settings: EditingSettings, encoders: Sequence[str]) -> list[Candidate]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.editing.backbone import Backbone
 from pipeline.editing.metric import Metric
-from pipeline.evaluation.calibration.candidates import Candidate, candidates, keys_of
+from pipeline.evaluation.calibration.candidates import Candidate, block_settings, candidates, keys_of
 from pipeline.evaluation.calibration.keyed import Keyed, by_clauses, whole
 from pipeline.evaluation.calibration.result import Bound, Calibration, FalseRoute, OwnNegatives, Rate, Tried
 from pipeline.evaluation.calibration.routing import Routed, routed
@@ -125,7 +126,8 @@ def calibrate(
     bounds = _bounds(trial, attempts, {kind: uncertain if kind in UNCERTAIN else wanted for kind in BOUNDABLE}, bound)
     shares = {each.kind: each.wanted for each in bounds if each.bounded}
     attempts = [_tried(trial, attempt, shares, settings) for attempt in attempts]
-    tried = [_told(trial, attempt) for attempt in attempts]
+    blocks = [block_settings(attempt.candidate, backbone.task, settings) for attempt in attempts]
+    tried = [_told(trial, attempt, made) for attempt, made in zip(attempts, blocks, strict=True)]
     chosen = _best(attempts, tried)
     best = None if chosen is None else attempts[chosen]
     result = Calibration(
@@ -188,7 +190,7 @@ def _tried(trial: Trial, attempt: Attempt, shares: Mapping[str, float], settings
     return found
 
 
-def _told(trial: Trial, attempt: Attempt) -> Tried:
+def _told(trial: Trial, attempt: Attempt, blocks: dict[str, Any]) -> Tried:
     nothing = np.zeros(len(trial.questions), dtype=bool)
     led, right = (nothing, nothing) if attempt.routed is None else (attempt.routed.led, attempt.routed.right)
 
@@ -199,7 +201,7 @@ def _told(trial: Trial, attempt: Attempt) -> Tried:
     rephrases = trial.of("rephrase", choosing=True)
     return Tried(
         name=attempt.candidate.name,
-        settings=attempt.candidate.settings(attempt.radii.free, attempt.radii.named),
+        settings=attempt.candidate.settings(attempt.radii.free, attempt.radii.named) | blocks,
         found=rates(FOUND, right),
         led=rates(LEFT_ALONE, led),
         choosing_recall=float(right[rephrases].mean()),

@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from pipeline.editing.families import RecipeError, resolve
-from pipeline.evaluation.calibration.candidates import Candidate, candidates, key_layers, keys_of
+from pipeline.evaluation.calibration.candidates import (
+    BLOCKS,
+    Candidate,
+    block_settings,
+    candidates,
+    key_layers,
+    keys_of,
+)
 from pipeline.settings import EditingSettings
 from tests.editing.edited import EDITED, new_model, tiny
 from tests.editing.tiny import Family, tiny_encoder
@@ -67,6 +74,14 @@ def test_keys_are_those_of_a_model_with_the_settings_that_a_candidate_stands_for
         model.close()
     assert torch.equal(keys_of(made, tiny("gpt2"), NONE, PROMPTS), expected)
     assert EditingSettings(**settings).subjects  # every field is one of the settings
+
+
+def test_keys_that_lead_rephrases_get_blocks_that_say_their_target_for_them() -> None:
+    hidden, meaning = Candidate("a", "last", None, True), Candidate(None, "last", "e", True)
+    assert block_settings(hidden, "causal", NONE) == {}
+    assert block_settings(meaning, "causal", NONE) == BLOCKS
+    assert block_settings(meaning, "classification", EditingSettings(margin=2.0)) == {"edits_per_block": 1}
+    assert EditingSettings(**BLOCKS).wordings
 
 
 def test_the_cheaper_of_two_candidates_sets_less() -> None:
