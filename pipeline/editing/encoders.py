@@ -29,6 +29,9 @@ NEGATED = 2.0
 """How far a clause with a "not" lies from all without one: as far as two vectors of length 1 can. Encoders hardly tell
 them apart."""
 
+REMEMBERED = 1 << 14
+"""Sentences whose vectors are kept."""
+
 
 class KeyEncoder(Protocol):
     """Keys of prompts; a key depends on its prompt alone (rule 1), and on the subject that it is asked about.
@@ -48,8 +51,14 @@ class KeyEncoder(Protocol):
     def of(self, prompts: Sequence[str]) -> torch.Tensor:
         """Keys of prompts, in their order: [b, d] float32 on the CPU."""
 
-    def of_clauses(self, clauses: Sequence[Clause]) -> torch.Tensor:
-        """Keys of what is asked of subjects, in their order: [b, d] float32 on the CPU; only where they are apart."""
+    def of_clauses(self, clauses: Sequence[Clause], remember: bool = False) -> torch.Tensor:
+        """Keys of what is asked of subjects, in their order: [b, d] float32 on the CPU; only where they are apart.
+
+        Args:
+            clauses: b clauses.
+            remember: whether what was asked before may be answered from memory, within rounding of what a pass
+                would give.
+        """
 
     def close(self) -> None:
         """Gives back what it holds of the backbone."""
@@ -81,6 +90,7 @@ class SentenceKeys:
         if metric is not None:
             metric(torch.zeros(1, self._encoder.width))
         asked = self._encoder.width if metric is None else metric.width
+        self._remembered: dict[str, torch.Tensor] = {}
         self._width = max(self._encoder.width, asked + 1 + CONTEXT) if apart else self._encoder.width
 
     @property
@@ -93,9 +103,9 @@ class SentenceKeys:
         """See ``KeyEncoder``."""
         return self.filled(self._encoder.embed(prompts).cpu())
 
-    def of_clauses(self, clauses: Sequence[Clause]) -> torch.Tensor:
-        """See ``KeyEncoder``."""
-        asked = self.asked(clauses)
+    def of_clauses(self, clauses: Sequence[Clause], remember: bool = False) -> torch.Tensor:
+        """See ``KeyEncoder``. People ask the same of many subjects: what is remembered costs no pass."""
+        asked = self._from_memory(clauses) if remember else self.asked(clauses)
         if self.metric is not None:
             asked = self.metric(asked)
         negated = torch.tensor([[NEGATED * bool(NEGATION.search(clause.asks))] for clause in clauses])  # [b, 1]
@@ -104,6 +114,16 @@ class SentenceKeys:
     def asked(self, clauses: Sequence[Clause]) -> torch.Tensor:
         """Vectors of what clauses ask, spelling put right, before any metric: [b, e] float32 of the encoder's width."""
         return self._encoder.embed([self._encoder.lexicon.corrected(clause.asks) for clause in clauses]).cpu()
+
+    def _from_memory(self, clauses: Sequence[Clause]) -> torch.Tensor:
+        """What ``asked`` gives, of what was asked before too."""
+        remembered = self._remembered
+        fresh = list({clause.asks: clause for clause in clauses if clause.asks not in remembered}.values())
+        if fresh:
+            remembered.update(zip((clause.asks for clause in fresh), self.asked(fresh), strict=True))
+        if len(remembered) > REMEMBERED:
+            self._remembered = {}  # who reads the old one in another thread may go on
+        return torch.stack([remembered[clause.asks] for clause in clauses])
 
     def filled(self, vectors: torch.Tensor) -> torch.Tensor:
         """[b, e] of any width up to that of keys -> [b, d], zeros added."""

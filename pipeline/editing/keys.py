@@ -88,7 +88,7 @@ class KeyReader:
         """See ``KeyEncoder``."""
         return self.keys(self._backbone.tokenize_prompts(prompts))
 
-    def of_clauses(self, clauses: Sequence[Clause]) -> torch.Tensor:
+    def of_clauses(self, clauses: Sequence[Clause], remember: bool = False) -> torch.Tensor:
         """Hidden states are of prompts as they were sent.
 
         Raises:

@@ -20,9 +20,6 @@ from pipeline.editing.index.protocol import holds
 from pipeline.editing.keys import KeyReader
 from pipeline.editing.subjects import SubjectGate
 
-REMEMBERED = 1 << 14
-"""Clauses whose keys are kept: people ask the same of many subjects."""
-
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -68,7 +65,6 @@ class Router:
         self._gate = SubjectGate[str]()
         self._names: dict[str, list[str]] = {}
         self._free = True
-        self._keys: dict[Clause, torch.Tensor] = {}
 
     def know(self, edits: Mapping[str, Sequence[Edit]], free: bool) -> None:
         """Takes in which edits are about what: a prompt that names no subject is led to no edit that has one.
@@ -126,16 +122,14 @@ class Router:
         return found
 
     def _keys_of(self, sought: Sequence[Sought], prompts: Sequence[str]) -> torch.Tensor:
-        """[r, d] float32. A clause that was asked before is not read again; equal prompts are read once."""
+        """[r, d] float32. What is sought twice is read once."""
         whole = list(dict.fromkeys(prompts[each.prompt] for each in sought if each.clause is None))
-        keys: dict[str | Clause, torch.Tensor] = dict(zip(whole, self._encoder.of(whole), strict=True)) if whole else {}
-        clauses = dict.fromkeys(each.clause for each in sought if each.clause is not None)
-        if fresh := [clause for clause in clauses if clause not in self._keys]:
-            keys |= zip(fresh, self._encoder.of_clauses(fresh), strict=True)
-        keys |= {clause: self._keys[clause] for clause in clauses if clause in self._keys}
-        if len(self._keys) > REMEMBERED:
-            self._keys = {}
-        self._keys |= {clause: keys[clause] for clause in clauses}
+        clauses = list(dict.fromkeys(each.clause for each in sought if each.clause is not None))
+        keys: dict[str | Clause, torch.Tensor] = {}
+        if whole:
+            keys |= zip(whole, self._encoder.of(whole), strict=True)
+        if clauses:
+            keys |= zip(clauses, self._encoder.of_clauses(clauses, remember=True), strict=True)
         rows = [keys[prompts[each.prompt] if each.clause is None else each.clause] for each in sought]
         return torch.stack(rows) if rows else torch.empty(0, 0)
 

@@ -11,7 +11,7 @@ import torch
 
 from pipeline.editing.clauses import Clause
 from pipeline.editing.edit import Edit, Route
-from pipeline.editing.encoders import SentenceKeys
+from pipeline.editing.encoders import CONTEXT_WEIGHT, SentenceKeys
 from pipeline.editing.families import RecipeError
 from pipeline.editing.folder import METRIC, CheckpointError
 from pipeline.editing.metric import Metric
@@ -84,23 +84,28 @@ def test_a_not_turns_what_is_asked(folder: str) -> None:
         model.close()
 
 
-def test_clauses_are_read_once_and_what_names_nothing_not_at_all(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sentences_are_read_once_and_what_names_nothing_not_at_all(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = new_model("t5", encoder=folder, subjects=True)
-    read: list[Clause] = []
+    read: list[str] = []
     try:
         teach(model, EDITS)
         assert isinstance(model.encoder, SentenceKeys)
-        of_clauses = model.encoder.of_clauses
+        asked = model.encoder.asked
 
         def watched(clauses: Sequence[Clause]) -> torch.Tensor:
-            read.extend(clauses)
-            return of_clauses(clauses)
+            read.extend(clause.asks for clause in clauses)
+            return asked(clauses)
 
-        monkeypatch.setattr(model.encoder, "of_clauses", watched)
+        monkeypatch.setattr(model.encoder, "asked", watched)
         monkeypatch.setattr(model.encoder, "of", None)
         for _ in range(2):
-            model.route([OTHER, "Hi! Who is the mother of Bo Lee?", "Who is it?"])
-        assert read == [Clause("Who is the mother of ?", ""), Clause("Who is the mother of ?", "Hi!")]
+            routes = model.route([OTHER, "Hi! Who is the mother of Bo Lee?", "Who is it?", MOTHER])
+            assert ids(routes) == [EDITS[2].edit_id, EDITS[2].edit_id, None, EDITS[0].edit_id]
+        assert read == ["Who is the mother of ?"]
+        assert routes[0].distance == pytest.approx(0.0, abs=1e-5)
+        assert routes[1].distance == pytest.approx(CONTEXT_WEIGHT, abs=1e-5)
     finally:
         model.close()
 
