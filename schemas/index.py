@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from schemas.columns import column
 
-FORMAT = 2
+FORMAT = 3
 """Version of both tables. Raised when a column changes its meaning."""
 
 STATE = b"melo.fold"
@@ -42,6 +42,7 @@ def keys(width: int) -> pa.Schema:
             column("edit_id", pa.string(), "the edit that the key belongs to; an edit has one key at most"),
             column("cluster", pa.int64(), "cluster that holds the key"),
             column("block", pa.int64(), "block that answers; -1 marks a withdrawn key, answered by the backbone"),
+            column("radius", pa.float32(), "of a cluster that is founded at the key, where nothing is in the way"),
             column("position", pa.int64(), "order of arrival; unique, with gaps where keys have gone"),
             column("key", _vector(width), "hidden state of the prompt's last token at the key layer"),
         ]

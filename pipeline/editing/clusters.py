@@ -8,6 +8,7 @@ Shape letters: n edits, d key width.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -70,6 +71,7 @@ class Clusters:
         blocks: Sequence[int],
         subjects: Sequence[str] | None = None,
         rivals: Sequence[Sequence[str]] | None = None,
+        limits: Sequence[float] | None = None,
     ) -> list[Step]:
         """Takes edits in, one after the other; each sees those before it.
 
@@ -84,6 +86,7 @@ class Clusters:
             subjects: n texts: what a prompt must name for an edit to apply; empty, or None for all: nothing.
             rivals: for each the ids of edits of the same prompt with another target: it supersedes those that have a
                 key. Ids without one are passed over. None: of all none.
+            limits: what the radius of a new cluster at each is never to exceed; None: nothing.
 
         Returns:
             n steps, in order.
@@ -94,11 +97,14 @@ class Clusters:
         subjects = [""] * len(edit_ids) if subjects is None else subjects
         rivals = [()] * len(edit_ids) if rivals is None else rivals
         self._check(edit_ids, labels, keys, blocks, subjects)
+        usual = [self.subject_radius if subject else self.radius for subject in subjects]
+        limits = [math.inf] * len(edit_ids) if limits is None else limits
+        radii = [min(pair) for pair in zip(usual, limits, strict=True)]
         keys = keys.detach().cpu()
         steps = []
         for start in range(0, len(edit_ids), EDITS_AT_ONCE):
             span = slice(start, start + EDITS_AT_ONCE)
-            fold = self._fold(keys[span], subjects[span])
+            fold = Fold(self._rows, self.conflicts, keys[span], subjects[span], radii[span], limits[span])
             batch = zip(edit_ids[span], labels[span], blocks[span], rivals[span], strict=True)
             for i, edit in enumerate(batch):
                 steps.append(fold.step(i, *edit))
@@ -158,7 +164,8 @@ class Clusters:
         """
         held = [self._rows.keys[edit_id] for edit_id in edit_ids if edit_id in self._rows.keys]
         vectors = self._rows.vectors[[key.row for key in held]]
-        fold = self._fold(vectors, [key.cluster.subject for key in held])
+        subjects, radii = [key.cluster.subject for key in held], [key.radius for key in held]
+        fold = Fold(self._rows, self.conflicts, vectors, subjects, radii, radii)
         home = {key.edit_id for i, key in enumerate(held) if not fold.stranded(i, key)}
         return [edit_id for edit_id in edit_ids if edit_id not in home]
 
@@ -185,9 +192,6 @@ class Clusters:
         loaded = cls(rows.width, radius, conflicts, subject_radius)
         loaded._rows = rows
         return loaded
-
-    def _fold(self, keys: Tensor, subjects: Sequence[str]) -> Fold:
-        return Fold(self._rows, self.radius, self.subject_radius, self.conflicts, keys, subjects)
 
     def _check(
         self,

@@ -226,6 +226,7 @@ class Plan:
         new: those that the model does not know yet.
         keys: [n, d] float32, of the new ones.
         subjects: what a prompt must name for each of the new ones to apply; empty: nothing.
+        limits: what the radius of a cluster at each of the new ones is not to exceed.
         curriculum: of the new ones; to be worked through before the plan is committed.
         version: of the model that it was made for.
     """
@@ -234,5 +235,6 @@ class Plan:
     new: tuple[Edit, ...]
     keys: torch.Tensor
     subjects: tuple[str, ...]
+    limits: tuple[float, ...]
     curriculum: Curriculum
     version: int

@@ -73,28 +73,29 @@ class Fold:
 
     Args:
         rows: the clusters and keys so far; changed in place.
-        radius: R0.
-        subject_radius: R0 of edits with a subject.
         conflicts: ``keep`` or ``paper``.
         keys: [b, d] float32, the batch's keys.
         subjects: of the batch's edits, b texts; empty for those that any prompt may reach.
+        radii: R0 of each of them.
+        limits: what the radius of a new cluster at each is never to exceed, not even where a conflict gives it more.
     """
 
     def __init__(
         self,
         rows: Rows,
-        radius: float,
-        subject_radius: float,
         conflicts: Conflicts,
         keys: Tensor,
         subjects: Sequence[str],
+        radii: Sequence[float],
+        limits: Sequence[float],
     ) -> None:
         self._rows = rows
-        self._radii = radius, subject_radius
+        self._radii = radii
+        self._limits = limits
         self._keep = conflicts == "keep"
         self._keys = keys
         self._subjects = subjects
-        self._subject = ""
+        self._subject, self._radius, self._limit = "", 0.0, math.inf
         self._nearby = Nearby(rows, keys, subjects)
         self._suspects: list[tuple[int, str]] = []  # heap of (position, edit id): keys that may be stranded
         self._evicted: list[str] = []
@@ -122,18 +123,18 @@ class Fold:
             self._suspect(known)  # withdrawn, it had no right to its place
         elif superseded:
             action = "replace"
-            rows.arrive(edit_id, vector, block, self._replace(label, vector, superseded))
+            rows.arrive(edit_id, vector, block, self._radius, self._replace(label, vector, superseded))
         else:
             near = self._nearby.nearest(vector)
             if near is None or near[1] > (near[0].radius + self._radius) * (1 + TOLERANCE):
                 action = "add"
-                rows.arrive(edit_id, vector, block, self._found(label, vector, self._radius))
+                rows.arrive(edit_id, vector, block, self._radius, self._found(label, vector, self._radius))
             elif near[0].label != label:
                 action = "conflict"
-                rows.arrive(edit_id, vector, block, self._found(label, vector, math.inf, near))
+                rows.arrive(edit_id, vector, block, self._radius, self._found(label, vector, self._limit, near))
             else:
                 action = "expand"
-                self._expand(rows.arrive(edit_id, vector, block, near[0]))
+                self._expand(rows.arrive(edit_id, vector, block, self._radius, near[0]))
         self._settle()
         evicted = tuple(other for other in self._evicted if other != edit_id)
         cluster = rows.keys[edit_id].cluster.id
@@ -147,12 +148,7 @@ class Fold:
     def _turn(self, i: int) -> None:
         """From here on it is about the batch's key i."""
         self._nearby.turn(i)
-        self._subject = self._subjects[i]
-
-    @property
-    def _radius(self) -> float:
-        """R0 of the edit at hand."""
-        return self._radii[bool(self._subject)]
+        self._subject, self._radius, self._limit = self._subjects[i], self._radii[i], self._limits[i]
 
     def _superseded(self, label: str, vector: Tensor, rivals: Sequence[str]) -> list[Key]:
         """Live keys of other labels that lie where this one lies, and those of rivals, in order of arrival."""
@@ -190,7 +186,7 @@ class Fold:
             other, d = rival
             if d <= _slack(vector):
                 # The rival's centre lies where the key lies, though none of its keys does: all of them leave.
-                radius = room = self._radius
+                radius = room = min(largest, self._radius)
             else:
                 # Less than d by more than the tolerance of both radii: no query counts as inside of both.
                 room = d * (1 - 2 * TOLERANCE)
@@ -272,7 +268,7 @@ class Fold:
             twins = (other for other in self._nearby.within(vector, 0.0) if other.label == label)
             home = next((twin for twin in twins if _between(rows, vector, twin) == 0), None)
             if home is None:
-                home = self._found(label, vector, self._radius, self._nearby.nearest(vector, unlike=label))
+                home = self._found(label, vector, key.radius, self._nearby.nearest(vector, unlike=label))
             rows.join(key, home)
             self._supplant(key)
 

@@ -5,17 +5,21 @@ Shape letters: n edits, d key width.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 
 import torch
 
 from pipeline.editing.about import names_of
-from pipeline.editing.clauses import clause_of
+from pipeline.editing.clauses import Clause, clause_of, places_of
 from pipeline.editing.clusters import Clusters
 from pipeline.editing.edit import Edit, EditError
-from pipeline.editing.encoders import KeyEncoder
+from pipeline.editing.encoders import CONTEXT_WEIGHT, KeyEncoder
 from pipeline.editing.records import Records
+
+SAME = 2 * CONTEXT_WEIGHT
+"""Clauses so near to each other ask the same in two contexts at most."""
 
 
 def keys_of(
@@ -52,6 +56,33 @@ def keys_of(
                 "is the backbone whole, and its dtype wide enough?"
             )
     return torch.stack([keys[key] for key in wanted]) if wanted else torch.empty(0, clusters.width)
+
+
+def limits_of(edits: Sequence[Edit], subjects: Sequence[str], keys: torch.Tensor, encoder: KeyEncoder) -> list[float]:
+    """For each edit half the distance to the nearest of its locality prompts that name its subject, else infinity.
+
+    A prompt that must not change stands for a cluster of another label: the radius is what a conflict would leave. What
+    asks the same as its edit says nothing of how far that is to reach.
+
+    Args:
+        edits: n edits.
+        subjects: n texts, what each is about; empty: nothing.
+        keys: [n, d] float32, of the edits.
+        encoder: makes the keys. Only where subjects have keys of their own is anything looked at.
+    """
+    limits = [math.inf] * len(edits)
+    found: list[tuple[int, Clause]] = []
+    for place, (edit, subject) in enumerate(zip(edits, subjects, strict=True)):
+        if encoder.apart and subject:
+            names = names_of(subject, [edit])
+            found += [(place, clause_of(text, names)) for text in edit.locality if places_of(text, names)]
+    if found:
+        places = [place for place, _ in found]
+        apart = (encoder.of_clauses([clause for _, clause in found]) - keys[places]).double().norm(dim=1)
+        for place, distance in zip(places, apart.tolist(), strict=True):
+            if distance > SAME:
+                limits[place] = min(limits[place], distance / 2)
+    return limits
 
 
 def rivals_of(edits: Sequence[Edit], records: Records) -> list[list[str]]:

@@ -26,7 +26,7 @@ from pipeline.editing.families import Recipe, resolve
 from pipeline.editing.folder import CLUSTERS, KEYS, RECORDS
 from pipeline.editing.forced import Forced
 from pipeline.editing.index import Delta, Place, open_index
-from pipeline.editing.keying import keys_of, rivals_of
+from pipeline.editing.keying import keys_of, limits_of, rivals_of
 from pipeline.editing.keys import open_keys
 from pipeline.editing.loading import load_backbone
 from pipeline.editing.metric import Metric
@@ -178,7 +178,8 @@ class EditedModel:
             self.recipe.iterations,
             self.settings.tokens_per_step,
         )
-        return Plan(tuple(edits), tuple(new), keys, tuple(subjects), curriculum, self.version)
+        limits = limits_of(new, subjects, keys, self.encoder)
+        return Plan(tuple(edits), tuple(new), keys, tuple(subjects), tuple(limits), curriculum, self.version)
 
     def trainer(self) -> Trainer:
         """Trains the units of this model's plans, or of another's with the same backbone, recipe and settings."""
@@ -376,6 +377,7 @@ class EditedModel:
             [taught.progress[edits[i].edit_id].block for i in learned],
             [plan.subjects[i] for i in learned],
             rivals_of([edits[i] for i in learned], self.records),
+            [plan.limits[i] for i in learned],
         )
         folded = {step.edit_id: step for step in steps}
         for edit in edits:

@@ -33,11 +33,15 @@ def distances(a: Tensor, b: Tensor) -> Tensor:
 
 @dataclass(slots=True, eq=False)
 class Key:
-    """One edit's key: the vector in ``Rows.vectors[row]``, its cluster, and how far it lies from that centre."""
+    """One edit's key: the vector in ``Rows.vectors[row]``, its cluster, and how far it lies from that centre.
+
+    ``radius`` is of a cluster that is founded at it, where nothing is in the way.
+    """
 
     edit_id: str
     row: int
     block: int
+    radius: float
     position: int
     cluster: Cluster
     away: float = 0.0
@@ -194,22 +198,22 @@ class Rows:
         """[d] float32."""
         return self.vectors[key.row]
 
-    def arrive(self, edit_id: str, vector: Tensor, block: int, cluster: Cluster) -> Key:
+    def arrive(self, edit_id: str, vector: Tensor, block: int, radius: float, cluster: Cluster) -> Key:
         """A new key, in a cluster and at the end of the order of arrival."""
-        key = self.store(edit_id, vector, block, self.next_position, cluster)
+        key = self.store(edit_id, vector, block, radius, self.next_position, cluster)
         self.next_position += 1
         self.departed.discard(edit_id)
         self._gone_keys.discard(edit_id)
         self.join(key, cluster)
         return key
 
-    def store(self, edit_id: str, vector: Tensor, block: int, position: int, cluster: Cluster) -> Key:
+    def store(self, edit_id: str, vector: Tensor, block: int, radius: float, position: int, cluster: Cluster) -> Key:
         """A key that is not among its cluster's members yet and not reported by ``drain``."""
         if not self._free_rows:
             size = len(self.vectors)
             self.vectors = _doubled(self.vectors)
             self._free_rows = list(range(len(self.vectors) - 1, size - 1, -1))
-        key = self.keys[edit_id] = Key(edit_id, self._free_rows.pop(), block, position, cluster)
+        key = self.keys[edit_id] = Key(edit_id, self._free_rows.pop(), block, _single(radius), position, cluster)
         self.vectors[key.row] = vector
         return key
 

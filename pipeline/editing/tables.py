@@ -49,6 +49,7 @@ def save(rows: Rows, radius: float, conflicts: Conflicts, subject_radius: float)
             "edit_id": everything.edit_ids,
             "cluster": everything.key_clusters.numpy(),
             "block": everything.key_blocks.numpy(),
+            "radius": [rows.keys[i].radius for i in everything.edit_ids],
             "position": [rows.keys[i].position for i in everything.edit_ids],
             "key": _column(everything.keys),
         },
@@ -89,9 +90,9 @@ def load(clusters: pa.Table, keys: pa.Table) -> tuple[Rows, float, Conflicts, fl
         )
     if len(set(names)) < len(names):
         raise EditError("the keys table holds an edit id twice, expected one key an edit; load a saved table unchanged")
-    columns = zip(names, owners, keys["block"].to_pylist(), keys["position"].to_pylist(), strict=True)
-    for i, (name, owner, block, position) in enumerate(columns):
-        key = rows.store(name, vectors[i], block, position, rows.clusters[owner])
+    columns = zip(names, owners, *(keys[name].to_pylist() for name in ("block", "radius", "position")), strict=True)
+    for i, (name, owner, block, radius, position) in enumerate(columns):
+        key = rows.store(name, vectors[i], block, radius, position, rows.clusters[owner])
         key.cluster.members.append(key)
     slots = torch.tensor([rows.clusters[owner].slot for owner in owners], dtype=torch.int64)  # [k]
     away = distances(vectors[:, None], rows.centres[slots][:, None]).flatten()  # [k]

@@ -48,12 +48,7 @@ def test_the_sentence_that_asks_is_told_from_the_rest(prompt: str, names: list[s
 
 @pytest.mark.parametrize(
     "prompt",
-    [
-        "Where was marie curie born?",
-        "Where was Marie Cuire born?",
-        "Where was Mariecurie born?",
-        "Where was\nMarie Curie born?",
-    ],
+    ["Where was marie curie born?", "Where was Marie Cuire born?", "Where was Mariecurie born?"],
 )
 def test_a_name_is_found_however_it_is_written(prompt: str) -> None:
     assert clause_of(prompt, ["Marie Curie"]) == clause_of("Where was Marie Curie born?", ["Marie Curie"])

@@ -342,8 +342,8 @@ def test_tables_that_do_not_fit_are_refused() -> None:
         Clusters.from_tables(balls_table, pa.concat_tables([keys_table, keys_table]))
     with pytest.raises(EditError, match="keys table has the columns"):
         Clusters.from_tables(balls_table, keys_table.drop_columns(["block"]))
-    other = {schema.STATE: balls_table.schema.metadata[schema.STATE].replace(b'"format": 2', b'"format": 1')}
-    with pytest.raises(EditError, match="not of format 2"):
+    other = {schema.STATE: balls_table.schema.metadata[schema.STATE].replace(b'"format": 3', b'"format": 2')}
+    with pytest.raises(EditError, match="not of format 3"):
         Clusters.from_tables(balls_table.replace_schema_metadata(other), keys_table)
 
 

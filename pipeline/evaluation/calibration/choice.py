@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
@@ -226,7 +227,8 @@ def _own_negatives(trial: Trial, attempt: Attempt) -> OwnNegatives | None:
             continue
         having.add(question.edit)
         radius = attempt.radii.named if attempt.keyed.subjects[question.edit] else attempt.radii.free
-        if radius is not None and apart[place, question.edit] <= radius:
+        limit = math.inf if attempt.keyed.limits is None else attempt.keyed.limits[question.edit]
+        if radius is not None and apart[place, question.edit] <= min(radius, limit):
             inside.add(question.edit)
     return OwnNegatives(inside=len(inside), edits=len(having)) if having else None
 

@@ -16,6 +16,7 @@ from pipeline.editing.about import names_of
 from pipeline.editing.backbone import Backbone
 from pipeline.editing.clauses import Clause, clause_of
 from pipeline.editing.encoders import SentenceKeys
+from pipeline.editing.keying import limits_of
 from pipeline.editing.keys import open_keys
 from pipeline.editing.metric import LEAST_PAIRS, fitted
 from pipeline.editing.routing import Sought
@@ -33,12 +34,14 @@ class Keyed:
         edits: [n, d] float32.
         sought: r things, each of a question's place; none of a question that can find nothing.
         asked: [r, d] float32, their keys.
+        limits: what the radius of a cluster at each edit is not to exceed; None: nothing.
     """
 
     subjects: tuple[str, ...]
     edits: torch.Tensor
     sought: tuple[Sought, ...]
     asked: torch.Tensor
+    limits: tuple[float, ...] | None = None
 
     @property
     def gated(self) -> bool:
@@ -124,6 +127,8 @@ def _by_clauses(
     with closing(_open(candidate, backbone, settings)) as encoder:
         vectors: dict[Clause, torch.Tensor] = dict(zip(clauses, encoder.of_clauses(clauses), strict=True))
         free = encoder.filled(keys)  # [n + q, d]
-    edits = [vectors[own[place]] if place in own else free[place] for place in range(n)]
+        edits = torch.stack([vectors[own[place]] if place in own else free[place] for place in range(n)])
+        limits = limits_of(trial.edits, trial.subjects, edits, encoder)
     asked = [free[n + each.prompt] if each.clause is None else vectors[each.clause] for each in sought]
-    return Keyed(trial.subjects, torch.stack(edits), tuple(sought), torch.stack(asked or [free[0]])[: len(sought)])
+    rows = torch.stack(asked or [free[0]])[: len(sought)]
+    return Keyed(trial.subjects, edits, tuple(sought), rows, tuple(limits))

@@ -46,7 +46,7 @@ def routed(trial: Trial, keyed: Keyed, radii: Radii, conflicts: Conflicts) -> Ro
     assert free is not None
     width = keyed.edits.shape[1]
     clusters = Clusters(width, free, conflicts, named)
-    clusters.fold(ids, labels, keyed.edits, range(n), keyed.subjects)
+    clusters.fold(ids, labels, keyed.edits, range(n), keyed.subjects, limits=keyed.limits)
     index = MemoryIndex(width)
     index.apply(clusters.everything(1))
     subjects = [each.subjects for each in keyed.sought] if keyed.gated else None
