@@ -135,8 +135,10 @@ class Router:
 
     def _found(self, sought: Sequence[Sought], keys: torch.Tensor, count: int, outside: bool) -> list[Route]:
         """One route a prompt."""
-        subjects = [each.subjects for each in sought] if len(self._gate) else None
-        found = self._index.route(keys, outside=outside, subjects=subjects) if sought else []
+        subjects = [each.subjects for each in sought]
+        # Subjects may have gone since it was said what is sought; without any nobody looks at them.
+        gated = bool(len(self._gate)) or any(each != [""] for each in subjects)
+        found = self._index.route(keys, outside=outside, subjects=subjects if gated else None) if sought else []
         return deepest(sought, found, count)
 
 
