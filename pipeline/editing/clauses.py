@@ -18,6 +18,7 @@ from pipeline.editing.spelling import plain
 _END = re.compile(r"(?:(?<!\b[A-Z])(?<!\b[A-Z][a-z])\.|[!?:])[\"'”’»)\]]*\s+|\s*\n\s*")  # "J. S." and "St." end nothing
 _CLOSED = re.compile(r"[.!?:][\"'”’»)\]]*$")
 _ASKED = re.compile(r"\?[\"'”’»)\]]*$")
+_BIDS = re.compile(r"(?:please\s+)?(?:name|tell|say|give|list|state|identify|describe|explain|find)\b", re.IGNORECASE)
 _CHUNK = re.compile(r"\S+")
 
 NEGATION = re.compile(r"(?<!\w)(?:not|no|never)(?!\w)|n['’]t(?!\w)", re.IGNORECASE)
@@ -47,7 +48,7 @@ def clause_of(prompt: str, names: Sequence[str]) -> Clause:
     """What a prompt asks of a subject.
 
     Of the sentences from the one on that names the subject, that is the last question; or, without a question, the
-    last one that breaks off, as a prompt does that is to be continued.
+    last one that bids ("Name ...") or breaks off, as a prompt does that is to be continued.
 
     Args:
         prompt: as it was sent.
@@ -58,12 +59,15 @@ def clause_of(prompt: str, names: Sequence[str]) -> Clause:
         return Clause(prompt, "")
     sentences = [span for span in _sentences(prompt, places) if span[1] > places[0][0]]
     texts = {span: prompt[slice(*span)].strip() for span in sentences}
-    broken_off = [span for span in sentences if not _CLOSED.search(texts[span])]
     asked = [span for span in sentences if _ASKED.search(texts[span])]
-    asked = asked or [span for span in broken_off if len(texts[span].split()) >= LEAST_WORDS]
+    asked = asked or [span for span in sentences if _BIDS.match(texts[span]) or _breaks_off(texts[span])]
     start, stop = asked[-1] if asked else (0, len(prompt))
     rest = f"{prompt[:start]} {prompt[stop:]}"
     return Clause(_without(prompt, places, start, stop), " ".join(rest.split()))
+
+
+def _breaks_off(sentence: str) -> bool:
+    return not _CLOSED.search(sentence) and len(sentence.split()) >= LEAST_WORDS
 
 
 def places_of(text: str, names: Sequence[str]) -> list[Span]:

@@ -21,6 +21,9 @@ from pipeline.editing.records import Records
 SAME = 2 * CONTEXT_WEIGHT
 """Clauses so near to each other ask the same in two contexts at most."""
 
+SHORT = 0.8
+"""An edit stays so far short of what must not change, for its other wordings lie about it."""
+
 
 def keys_of(
     edits: Sequence[Edit], subjects: Sequence[str], encoder: KeyEncoder, clusters: Clusters, records: Records
@@ -59,16 +62,18 @@ def keys_of(
 
 
 def limits_of(edits: Sequence[Edit], subjects: Sequence[str], keys: torch.Tensor, encoder: KeyEncoder) -> list[float]:
-    """For each edit half the distance to the nearest of its locality prompts that name its subject, else infinity.
+    """For each edit ``SHORT`` of the distance to the nearest of its locality prompts that name its subject, if any.
 
-    A prompt that must not change stands for a cluster of another label: the radius is what a conflict would leave. What
-    asks the same as its edit says nothing of how far that is to reach.
+    What asks the same as its edit says nothing of how far that is to reach.
 
     Args:
         edits: n edits.
         subjects: n texts, what each is about; empty: nothing.
         keys: [n, d] float32, of the edits.
-        encoder: makes the keys. Only where subjects have keys of their own is anything looked at.
+        encoder: makes the keys; only where subjects have keys of their own is anything looked at.
+
+    Returns:
+        n limits; infinity where nothing limits.
     """
     limits = [math.inf] * len(edits)
     found: list[tuple[int, Clause]] = []
@@ -81,7 +86,7 @@ def limits_of(edits: Sequence[Edit], subjects: Sequence[str], keys: torch.Tensor
         apart = (encoder.of_clauses([clause for _, clause in found]) - keys[places]).double().norm(dim=1)
         for place, distance in zip(places, apart.tolist(), strict=True):
             if distance > SAME:
-                limits[place] = min(limits[place], distance / 2)
+                limits[place] = min(limits[place], SHORT * distance)
     return limits
 
 

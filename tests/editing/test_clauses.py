@@ -36,6 +36,12 @@ from pipeline.editing.clauses import Clause, clause_of, places_of
         ("Oslo is nice. Oslo is in", ["Oslo"], "is in", "Oslo is nice."),
         ("This is about Bo Lee. He was young.", ["Bo Lee"], "This is about . He was young.", ""),
         ("Where was IBM founded?", ["International Business Machines", "IBM"], "Where was founded?", ""),
+        (
+            "I read of it. Name the capital of Peru. Be brief.",
+            ["Peru"],
+            "Name the capital of .",
+            "I read of it. Be brief.",
+        ),
         ("Where is it?", [], "Where is it?", ""),
         ("Where is it?", ["Oslo"], "Where is it?", ""),
         ("Oslo", ["Oslo"], "", ""),

@@ -11,7 +11,7 @@ from pipeline.editing.clauses import clause_of
 from pipeline.editing.clusters import Clusters
 from pipeline.editing.edit import Edit
 from pipeline.editing.encoders import SentenceKeys
-from pipeline.editing.keying import keys_of, limits_of
+from pipeline.editing.keying import SHORT, keys_of, limits_of
 from pipeline.editing.records import Records
 from tests.editing.edited import new_model, teach
 from tests.editing.tiny import tiny_encoder
@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize("apart", [True, False])
-def test_half_the_way_to_what_must_not_change_of_the_subject(folder: str, apart: bool) -> None:
+def test_no_farther_than_shortly_before_what_must_not_change_of_the_subject(folder: str, apart: bool) -> None:
     encoder = SentenceKeys(folder, torch.device("cpu"), apart)
     keys = keys_of(EDITS, ABOUT, encoder, Clusters(encoder.of(["a"]).shape[1], 1.0), Records())
     found = limits_of(EDITS, ABOUT, keys, encoder)
@@ -40,7 +40,7 @@ def test_half_the_way_to_what_must_not_change_of_the_subject(folder: str, apart:
         assert found == [math.inf] * 4
         return
     (other,) = encoder.of_clauses([clause_of(OTHER, ["Oslo"])])
-    assert found == [pytest.approx(torch.dist(keys[0], other).item() / 2), math.inf, math.inf, math.inf]
+    assert found == [pytest.approx(torch.dist(keys[0], other).item() * SHORT), math.inf, math.inf, math.inf]
 
 
 def test_a_reported_neighbour_keeps_an_edit_away_from_itself(folder: str) -> None:
