@@ -13,7 +13,7 @@ from heapq import nsmallest
 from random import Random
 from typing import Any
 
-from pipeline.editing.edit import Edit, normalise
+from pipeline.editing.edit import Edit, as_edit, normalise
 from pipeline.evaluation.kinds import REWORDED
 from pipeline.evaluation.neighbours import UNRELATED, Neighbours
 from pipeline.evaluation.rewording import negated, typos, wrapped
@@ -51,7 +51,7 @@ def probes(rows: Sequence[Row], taught: set[str], probing: Probing) -> Iterator[
     if not probing.edits:
         return
     rows = sorted(rows, key=lambda row: str(row["edit_id"]))
-    edits = [Edit(row["prompt"], row["target"], tuple(row["rephrases"] or ()), subject=row["subject"]) for row in rows]
+    edits = [as_edit(row) for row in rows]
     neighbours, asked = Neighbours(edits), set(taught)
     drawn = nsmallest(probing.edits, range(len(rows)), key=lambda place: _draw(probing.seed, rows[place]["edit_id"]))
     for place in drawn:

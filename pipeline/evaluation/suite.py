@@ -11,7 +11,7 @@ from pipeline.editing.edit import normalise
 from pipeline.evaluation.probes import Probing, probes
 from schemas.answers import QUESTIONS
 
-_NEEDED = ("edit_id", "prompt", "target", "rephrases", "locality", "subject", "source")
+_NEEDED = ("edit_id", "prompt", "target", "rephrases", "locality", "subject", "aliases", "source")
 
 
 def questions(edits: pa.Table, upstream: Sequence[tuple[str, str]] = (), probing: Probing | None = None) -> pa.Table:
