@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +15,7 @@ from safetensors.torch import save as save_tensors
 from pipeline.editing.blocks import Blocks
 from pipeline.editing.folder import BLOCKS, MANIFEST, METRIC, TABLES, CheckpointError, read_file
 from pipeline.editing.metric import Metric, MetricError, read_metric
+from pipeline.editing.writing import new_folder, write_file
 from schemas.manifest import FileEntry, Manifest
 
 
@@ -42,28 +39,17 @@ def write_folder(
         CheckpointError: something is there already.
         OSError: the disk is full or not writable; nothing is left behind.
     """
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise CheckpointError(f"{directory} exists already, and versions are never overwritten: choose a new folder")
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-    try:
-        files = {BLOCKS: _write(scratch / BLOCKS, save_tensors(_tensors(blocks)))}
+    with new_folder(directory) as scratch:
+        files = {BLOCKS: write_file(scratch / BLOCKS, save_tensors(_tensors(blocks)))}
         for name in TABLES:
             sink = pa.BufferOutputStream()
             pq.write_table(tables[name], sink, compression="zstd")
-            files[name] = _write(scratch / name, sink.getvalue().to_pybytes())
+            files[name] = write_file(scratch / name, sink.getvalue().to_pybytes())
         if metric is not None:
-            files[METRIC] = _write(scratch / METRIC, metric.content)
+            files[METRIC] = write_file(scratch / METRIC, metric.content)
         manifest = describe(files)
         manifest = manifest.model_copy(update={"digest": manifest.computed_digest()})
-        _write(scratch / MANIFEST, (manifest.model_dump_json(indent=2) + "\n").encode())
-        scratch.chmod(0o755)
-        if directory.exists():
-            directory.rmdir()
-        scratch.rename(directory)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
+        write_file(scratch / MANIFEST, (manifest.model_dump_json(indent=2) + "\n").encode())
     return manifest
 
 
@@ -129,11 +115,3 @@ def _tensors(blocks: Blocks) -> dict[str, torch.Tensor]:
     for name, (a, b) in blocks.gather(blocks.ids).items():
         tensors |= {f"{name}.A": a.cpu().contiguous(), f"{name}.B": b.cpu().contiguous()}
     return tensors
-
-
-def _write(path: Path, content: bytes) -> FileEntry:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    return FileEntry(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())

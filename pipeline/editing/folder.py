@@ -90,11 +90,19 @@ def verify(directory: Path) -> Manifest:
     """
     manifest = read_manifest(directory)
     for name, entry in manifest.files.items():
-        path = directory / name
-        _check_size(path, entry)
-        with path.open("rb") as file:
-            _check_digest(path, hashlib.file_digest(file, "sha256").hexdigest(), entry)
+        check_file(directory / name, entry)
     return manifest
+
+
+def check_file(path: Path, entry: FileEntry) -> None:
+    """Makes sure that a file is there and unchanged, without holding it in memory.
+
+    Raises:
+        CheckpointError: it is missing, truncated or changed.
+    """
+    _check_size(path, entry)
+    with path.open("rb") as file:
+        _check_digest(path, hashlib.file_digest(file, "sha256").hexdigest(), entry)
 
 
 def _check_size(path: Path, entry: FileEntry) -> None:
