@@ -7,6 +7,7 @@ Heavy packages (torch alone takes a second to import) are imported inside the co
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -214,6 +215,32 @@ def rollback(why: Annotated[str, typer.Option(help="Noted in the history.")] = "
     from pipeline.commands import versions
 
     versions.rollback(why)
+
+
+class ExportFormat(StrEnum):
+    """What a version can be exported as."""
+
+    PEFT = "peft"
+
+
+@app.command()
+def export(
+    to: Annotated[Path, typer.Option(file_okay=False, metavar="DIR", help="New or empty folder.")],
+    number: Annotated[
+        int | None, typer.Argument(metavar="[VERSION]", min=1, help="Of the registry; the champion when left out.")
+    ] = None,
+    kind: Annotated[
+        ExportFormat, typer.Option("--format", help="LoRA adapters as PEFT keeps them.")
+    ] = ExportFormat.PEFT,
+    rank: Annotated[
+        int | None, typer.Option(min=1, help="Fill adapters up with zeros to this rank; the blocks' own when left out.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a version's blocks as LoRA adapters for other servers, with what routes prompts to them."""
+    from pipeline.commands import versions
+
+    versions.export(number, to, rank, as_json)
 
 
 BackboneDir = Annotated[

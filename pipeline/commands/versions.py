@@ -1,9 +1,10 @@
-"""Looking at versions, and deciding which one is in use."""
+"""Looking at versions, deciding which one is in use, and handing them to other servers."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from pipeline.commands.common import champion_edits, out, plain_errors, print_json, the_champion, the_registry
@@ -122,3 +123,28 @@ def rollback(why: str) -> None:
     with plain_errors():
         move = the_registry(Settings()).rollback(user_name(), why)
     out.print(f"version {move.to_version} is champion again, instead of {move.from_version}", highlight=False)
+
+
+def export(number: int | None, to: Path, rank: int | None, as_json: bool) -> None:
+    """Writes a version's blocks as PEFT adapters into a new folder."""
+    from transformers.utils import logging
+
+    from pipeline.export.folder import ADAPTERS, VERSION
+    from pipeline.export.folder import export as write
+
+    settings = Settings()
+    logging.disable_progress_bar()  # of the weights that are read
+    with plain_errors():
+        version = the_champion(settings) if number is None else the_registry(settings).version(number)
+        written = write(version.folder, to, rank)
+    if as_json:
+        print_json(
+            {"version": version.number, "digest": version.digest, "folder": to}
+            | written.model_dump(include={"rank", "adapters"})
+        )
+        return
+    out.print(
+        f"version {version.number} ({version.digest[:12]}): {len(written.adapters)} adapters of rank {written.rank} in "
+        f"{to / ADAPTERS}, what routes prompts to them in {to / VERSION}",
+        highlight=False,
+    )

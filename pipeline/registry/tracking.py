@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 from mlflow.artifacts import download_artifacts
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
 
 from pipeline.editing.folder import CheckpointError, verify
 from pipeline.registry.night import DIGEST, MODEL, log_night
@@ -154,7 +155,15 @@ class Registry:
             RegistryError: there is none, or its folder is not there or not of its digest.
         """
         with asking(self.uri, f"show version {number} of {self.name}"):
-            return self._registered(self._client.get_model_version(self.name, str(number)))
+            try:
+                found = self._client.get_model_version(self.name, str(number))
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                raise RegistryError(
+                    f"{self.name} has no version {number}: `melo status` and `melo history` name those that it has"
+                ) from error
+            return self._registered(found)
 
     def promote(self, number: int, by: str, why: str, figures: Mapping[str, float]) -> Promotion:
         """Puts a version into use, and writes that down. A version that is in use already stays so.
