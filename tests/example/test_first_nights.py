@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app
+from pipeline.editing.model import EditedModel
 
 pytestmark = pytest.mark.slow
 
@@ -80,6 +81,12 @@ def test_two_nights_and_a_look_around(home: Path) -> None:
     assert found["scores"]["edit_success"] == 1.0
     assert found["verdict"]["passed"]
     assert found["scores"]["counts"] == scores["counts"]
+
+    written = melo("export", "--to", str(home / "exported"))
+    assert (written["version"], written["digest"]) == (2, second["digest"])
+    routing = EditedModel.load(home / "exported" / "version", index="memory")
+    (route,) = routing.route(["What is the capital of Australia?"])
+    assert route.block in written["adapters"].values()
 
     assert CliRunner().invoke(app, ["rollback", "--why", "to see"]).exit_code == 0
     assert melo("status")["champion"]["number"] == 1
