@@ -74,7 +74,7 @@ def _of_stage(stage: Stage, places: Iterable[str]) -> Iterator[Figure]:
         yield "time", f"of these, {step}", seconds, _time
     for route in stage.routes:
         yield "time", f"route, {route.prompts} at once, ms a prompt", route.all, _time
-        yield "time", "of these, key", route.key, _time
+        yield "time", f"key of a whole prompt, {route.prompts} at once", route.key, _time
     for name in places:
         part = stage.places.get(name, NOTHING)
         yield name, "edits", part.edits, _count

@@ -52,7 +52,7 @@ class RouteTime:
     Attributes:
         prompts: at once.
         all: from text to edit.
-        key: of these, for the key: what does not depend on how many edits there are.
+        key: of the whole prompt: what no growth of the index changes, and what routing by clauses does without.
     """
 
     prompts: int
