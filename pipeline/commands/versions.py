@@ -24,12 +24,12 @@ def ask(prompts: list[str], as_json: bool) -> None:
     with plain_errors():
         champion = the_champion(settings)
         model = EditedModel.load(champion.folder, index="memory")
-        said, routes = model.generate(prompts), model.route(prompts)
+        said = model.respond(prompts)
         tokens = backbone_answers(model.backbone, model.backbone.tokenize_prompts(prompts), 64)
         before = [model.backbone.decode_answer(answer) for answer in tokens]
-    found = [
+    found: list[dict[str, Any]] = [
         {"prompt": prompt, "answer": now, "backbone": then, "version": champion.number} | asdict(route)
-        for prompt, now, then, route in zip(prompts, said, before, routes, strict=True)
+        for prompt, (now, route), then in zip(prompts, said, before, strict=True)
     ]
     if as_json:
         print_json(found)
@@ -38,7 +38,7 @@ def ask(prompts: list[str], as_json: bool) -> None:
         out.print(f"{row['prompt']}\n  champion (version {row['version']}): {row['answer']}", highlight=False)
         out.print(f"  backbone: {row['backbone']}", highlight=False)
         if row["distance"] is None:
-            why = "the champion has no edits"
+            why = "it names nothing that an edit is about" if model.records.live() else "the champion has no edits"
         elif row["edit_id"] is None:
             why = f"outside every scope: {row['distance']:.2f} from the nearest centre, radius {row['radius']:.2f}"
         else:

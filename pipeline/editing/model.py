@@ -226,6 +226,26 @@ class EditedModel:
         self._publish()
         return self._routed.generate(inputs, attention_mask, arguments)
 
+    def respond(self, prompts: Sequence[str], **arguments: Any) -> list[tuple[str, Route]]:
+        """Answers prompts and tells who spoke, in one go: ``generate`` and ``route`` of the same request.
+
+        Args:
+            prompts: one batch.
+            **arguments: as ``generate`` takes them, for one answer a prompt.
+
+        Returns:
+            An answer and a route a prompt, in order.
+
+        Raises:
+            ValueError: several answers a prompt were asked for.
+        """
+        if (several := arguments.get("num_return_sequences", 1)) != 1:
+            raise ValueError(f"num_return_sequences is {several}, expected 1: use generate for several answers")
+        self._publish()
+        routes: list[Route] = []
+        answers = self._routed.generate(list(prompts), None, arguments, told=routes)
+        return list(zip(answers, routes, strict=True))
+
     def route(self, prompts: Sequence[str]) -> list[Route]:
         """Where each prompt goes, and which cluster is nearest where it goes nowhere."""
         self._publish()

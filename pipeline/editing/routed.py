@@ -55,21 +55,26 @@ class RoutedBackbone:
         attention_mask: torch.Tensor | None,
         arguments: dict[str, Any],
         blocks: Sequence[int | None] | None = None,
+        told: list[Route] | None = None,
     ) -> Any:
-        """See ``EditedModel.generate`` and ``answer``; ``arguments`` are transformers' own."""
+        """See ``EditedModel.generate`` and ``answer``; ``arguments`` are transformers' own.
+
+        Where ``told`` is a list, the prompts' routes are added to it, those outside every scope named with what is
+        nearest.
+        """
         backbone = self._backbone
         if isinstance(inputs, torch.Tensor):
             ids = inputs.to(backbone.device)
             mask = backbone.infer_mask(ids) if attention_mask is None else attention_mask.to(ids.device)
             ids, mask = backbone.aligned(ids, mask)
-            return self._answer(ids, Asked(mask, lambda: backbone.texts_of(ids, mask)), arguments, blocks)
+            return self._answer(ids, Asked(mask, lambda: backbone.texts_of(ids, mask)), arguments, blocks, told)
         prompts = [inputs] if isinstance(inputs, str) else list(inputs)
         if not prompts:
             return []
         ids, mask = backbone.pad(backbone.tokenize_prompts(prompts), side=backbone.padding_side)
         if backbone.task != "classification" and not arguments.keys() & LENGTHS:
             arguments = arguments | {"max_new_tokens": ANSWER_TOKENS}
-        output = self._answer(ids, Asked(mask, lambda: prompts), arguments, blocks)
+        output = self._answer(ids, Asked(mask, lambda: prompts), arguments, blocks, told)
         if backbone.task == "classification":
             answers = [backbone.labels[label] for label in output.argmax(-1).tolist()]
         else:
@@ -82,27 +87,34 @@ class RoutedBackbone:
         """See ``EditedModel.forced``."""
         if not prompts:
             return teacher_forced(self._backbone, [], [])
-        with self._routed(Asked(prompt_mask(self._backbone, prompts, "right"), lambda: prompts)):
+        with self._following(Asked(prompt_mask(self._backbone, prompts, "right"), lambda: prompts)):
             return teacher_forced(self._backbone, prompts, targets)
 
     def _answer(
-        self, ids: torch.Tensor, asked: Asked, arguments: dict[str, Any], blocks: Sequence[int | None] | None
+        self,
+        ids: torch.Tensor,
+        asked: Asked,
+        arguments: dict[str, Any],
+        blocks: Sequence[int | None] | None,
+        told: list[Route] | None,
     ) -> Any:
         mask = asked.mask
-        with self._routed(asked) if blocks is None else self._given(blocks), torch.no_grad():
+        with self._following(asked, told) if blocks is None else self._given(blocks), torch.no_grad():
             if self._backbone.task == "classification":
                 return self._backbone.model(input_ids=ids, attention_mask=mask, **arguments).logits
             arguments = self._backbone.generation_defaults | arguments
             return self._backbone.model.generate(input_ids=ids, attention_mask=mask, **arguments)
 
     @contextmanager
-    def _routed(self, asked: Asked) -> Iterator[None]:
+    def _following(self, asked: Asked, told: list[Route] | None = None) -> Iterator[None]:
         """Routes the request before its blocks run, see ``Router.during``."""
 
         def activate(routes: list[Route]) -> None:
             self._activate([route.block for route in routes])
+            if told is not None:
+                told.extend(routes)
 
-        with self._lora.request(), self._router.during(asked, activate):
+        with self._lora.request(), self._router.during(asked, activate, outside=told is not None):
             yield
 
     @contextmanager

@@ -86,10 +86,15 @@ class Router:
             return self._found(sought, keys, len(prompts), outside)
 
     @contextmanager
-    def during(self, asked: Asked, activate: Callable[[list[Route]], None]) -> Iterator[None]:
+    def during(self, asked: Asked, activate: Callable[[list[Route]], None], outside: bool = False) -> Iterator[None]:
         """Calls ``activate`` with the routes of a request, under the lock and before any block runs within.
 
         Hidden states come out of the request's own first pass, at no cost; other keys are made before it.
+
+        Args:
+            asked: the request.
+            activate: takes a route a prompt.
+            outside: see ``Index.route``.
         """
         if not isinstance(self._encoder, KeyReader):
             prompts = asked.texts()
@@ -97,14 +102,14 @@ class Router:
                 sought = self._sought(prompts)
             keys = self._keys_of(sought, prompts)
             with self._lock:
-                activate(self._found(sought, keys, len(prompts), outside=False))
+                activate(self._found(sought, keys, len(prompts), outside))
             yield
             return
 
         def led(keys: torch.Tensor) -> None:
             with self._lock:
                 sought = self._sought(asked.texts() if len(self._gate) else [""] * len(keys))
-                activate(self._found(sought, keys.cpu(), len(keys), outside=False))
+                activate(self._found(sought, keys.cpu(), len(keys), outside))
 
         with self._encoder.reading(asked.mask, led):
             yield

@@ -58,7 +58,7 @@ class EditedPyfunc(PythonModel):
         rows = []
         for start in range(0, len(prompts), BATCH):
             batch = prompts[start : start + BATCH]
-            for answer, route in zip(self.model.generate(batch), self.model.route(batch), strict=True):
+            for answer, route in self.model.respond(batch):
                 edited = route.block is not None
                 rows.append((answer, edited, route.edit_id, route.cluster, route.block, route.distance))
         columns = ["answer", "edited", "edit_id", "cluster", "block", "distance"]

@@ -1,12 +1,15 @@
-"""Blocks that are given in place of the route."""
+"""Requests: blocks that are given in place of the route, and routes that are told beside the answers."""
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
-from pipeline.editing.edit import Edit
+import pytest
+import torch
+
+from pipeline.editing.edit import Edit, Route
 from tests.editing.edited import EDITED, new_model, teach
-from tests.editing.tiny import Family
+from tests.editing.tiny import LABELS, Family
 
 PROMPTS = ("The capital of the north is", "The treaty was signed by", "My sister's favourite colour is")
 TARGETS = {"bert": ("politics", "sport")}
@@ -36,3 +39,34 @@ def test_given_blocks_replace_the_route_of_one_request(family: Family, monkeypat
     assert model.answer(prompts, 12) == base
     assert model.block_of("nobody's") is None
     model.close()
+
+
+@pytest.mark.parametrize("family", ["bert", "t5", "gpt2"])
+def test_a_response_is_an_answer_and_the_route_of_the_same_request(
+    family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = new_model(family)
+    try:
+        target = LABELS[1] if family == "bert" else "Ada"
+        teach(model, [Edit("Who wrote the first novel?", target)])
+        prompts = ["Who wrote the first novel?", "What is the boiling point of ethanol, and why?"]
+        expected = list(zip(model.generate(prompts), model.route(prompts), strict=True))
+        assert expected[0][0] == target
+        search, searches = model._index.route, []
+
+        def count(queries: torch.Tensor, **kwargs: Any) -> list[Route]:
+            searches.append(len(queries))
+            return search(queries, **kwargs)
+
+        monkeypatch.setattr(model._index, "route", count)
+        found = model.respond(prompts)
+        assert searches == [2]
+        assert [answer for answer, _ in found] == [answer for answer, _ in expected]
+        for (_, route), (_, alone) in zip(found, expected, strict=True):
+            assert (route.block, route.cluster, route.edit_id) == (alone.block, alone.cluster, alone.edit_id)
+            assert route.distance == pytest.approx(alone.distance, rel=1e-4, abs=1e-3)
+        with pytest.raises(ValueError, match="num_return_sequences is 2"):
+            model.respond(prompts, num_return_sequences=2)
+        assert model.respond([]) == []
+    finally:
+        model.close()
