@@ -90,6 +90,20 @@ def ask(prompts: Annotated[list[str], typer.Argument(metavar="PROMPT ...")], as_
 
 
 @app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen at; by default none but this machine reaches it.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8100,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks for a new champion.")] = 10.0,
+) -> None:
+    """Answer over HTTP with the champion, and with the next one once there is another."""
+    from pipeline.commands import serving
+
+    serving.serve(host, port, every)
+
+
+@app.command()
 def status(as_json: AsJson = False) -> None:
     """Candidate, champion and the last run."""
     from pipeline.commands import versions

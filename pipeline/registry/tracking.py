@@ -148,6 +148,11 @@ class Registry:
         """The version in use; None before the first promotion."""
         return self._aliased(CHAMPION)
 
+    def champion_number(self) -> int | None:
+        """The number of the version in use, at the cost of one look at the store; None before the first promotion."""
+        with asking(self.uri, f"show the champion of {self.name}"):
+            return self._alias(CHAMPION)
+
     def version(self, number: int) -> Registered:
         """A version by its number.
 

@@ -1,0 +1,140 @@
+"""The HTTP server: prompts in, answers and who spoke out.
+
+POST /v1/answers   ``schemas.serving.Question`` -> ``Response``; with ``stream`` server-sent events
+GET  /v1/version   what is served
+GET  /health       200 while the process lives
+GET  /ready        200 once a champion is loaded, 503 before and while the server ends
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+
+from fastapi import FastAPI, HTTPException
+from fastapi.responses import JSONResponse, StreamingResponse
+from transformers import TextStreamer
+
+from pipeline.editing.edit import Route
+from pipeline.serving.batching import NO_CHAMPION, Batcher, NotReadyError
+from pipeline.serving.champion import Champion
+from schemas.serving import Answer, Question, Response, Version
+
+STREAMS = 8
+"""Answered token by token at the same time, each in a thread of its own; more wait."""
+
+
+def make_app(champion: Champion) -> FastAPI:
+    """The application; its start loads the champion and its end answers what is still open."""
+    batcher = Batcher(champion)
+    streams = asyncio.Semaphore(STREAMS)
+
+    @asynccontextmanager
+    async def living(app: FastAPI) -> AsyncIterator[None]:
+        await asyncio.to_thread(champion.start)
+        yield
+        await asyncio.to_thread(batcher.close)
+        await asyncio.to_thread(champion.close)
+
+    app = FastAPI(title="melo", lifespan=living)
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get("/ready")
+    async def ready() -> JSONResponse:
+        served = champion.served
+        if served is None:
+            return JSONResponse({"status": "no champion yet"}, status_code=503)
+        return JSONResponse({"status": "ready", "version": served.number})
+
+    @app.get("/v1/version")
+    async def version() -> Version:
+        served = champion.served
+        if served is None:
+            raise HTTPException(503, NO_CHAMPION)
+        model = served.model
+        edits = len(model.records.live())
+        return Version(version=served.number, digest=served.digest, edits=edits, task=model.backbone.task)
+
+    @app.post("/v1/answers", response_model=Response)
+    async def answers(question: Question) -> Any:
+        task = None if champion.served is None else champion.served.model.backbone.task
+        if task == "classification" and (question.arguments or question.stream):
+            raise HTTPException(422, "a classifier takes prompts alone: nothing of how to generate, and no stream")
+        if question.stream:
+            if len(question.prompts) != 1:
+                raise HTTPException(422, f"{len(question.prompts)} prompts came, expected 1: a stream is of one answer")
+            return StreamingResponse(_events(champion, question, streams), media_type="text/event-stream")
+        try:
+            found = await asyncio.wrap_future(batcher.submit(question.prompts, question.arguments))
+        except NotReadyError as error:
+            raise HTTPException(503, str(error)) from error
+        except ValueError as error:  # a prompt that cannot be tokenised, or what transformers makes of the parameters
+            raise HTTPException(422, str(error)) from error
+        told = [_answer(text, route, found.edits) for text, route in found.answers]
+        return Response(version=found.number, digest=found.digest, answers=told)
+
+    return app
+
+
+def _answer(text: str, route: Route, edits: Mapping[str, str]) -> Answer:
+    return Answer(
+        answer=text,
+        edited=route.block is not None,
+        edit_id=route.edit_id,
+        edit_prompt=edits.get(route.edit_id or ""),
+        block=route.block,
+        cluster=route.cluster,
+        distance=route.distance,
+        radius=route.radius,
+    )
+
+
+async def _events(champion: Champion, question: Question, streams: asyncio.Semaphore) -> AsyncIterator[str]:
+    """Pieces of the answer as they come, then the whole of it with who spoke, or the error."""
+    async with streams:
+        pieces = _pieces(champion, question)
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            yield f"data: {json.dumps(piece)}\n\n"
+
+
+def _pieces(champion: Champion, question: Question) -> Iterator[dict[str, Any]]:
+    """Answers in a thread of its own, which holds the version to the end even where nobody listens any more."""
+    pieces: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
+
+    def respond() -> None:
+        try:
+            with champion.held() as served:
+                if served is None:
+                    raise NotReadyError(NO_CHAMPION)
+                model = served.model
+                streamer = _Streamer(model.backbone.tokenizer, pieces)
+                ((text, route),) = model.respond(question.prompts, streamer=streamer, **question.arguments)
+                edits = {} if route.edit_id is None else {route.edit_id: model.records[route.edit_id].edit.prompt}
+                version = {"version": served.number, "digest": served.digest}
+            pieces.put(version | _answer(text, route, edits).model_dump())
+        except Exception as error:  # told to who asked
+            pieces.put({"error": str(error)})
+        pieces.put(None)
+
+    Thread(target=respond, name="stream", daemon=True).start()
+    return iter(pieces.get, None)
+
+
+class _Streamer(TextStreamer):
+    """Puts text into a queue as it becomes final, instead of printing it."""
+
+    def __init__(self, tokenizer: Any, pieces: SimpleQueue[dict[str, Any] | None]) -> None:
+        super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
+        self._pieces = pieces
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        if text:
+            self._pieces.put({"piece": text})

@@ -1,0 +1,134 @@
+"""The version that is served: the registry's champion, and the next one once there is another.
+
+A new champion is loaded beside the old one, on the same backbone, and takes over between two requests. What is being
+answered goes on with the version that it began with, which is closed after its last answer.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from pipeline.editing.backbone import Backbone
+from pipeline.editing.folder import read_manifest
+from pipeline.editing.model import EditedModel
+from pipeline.errors import MeloError
+from pipeline.registry.tracking import Registered, Registry
+
+logger = logging.getLogger(__name__)
+
+Loader = Callable[[Registered, Backbone | None], EditedModel]
+"""Makes an edited model of a version, on the backbone that is there already if it is the same."""
+
+
+@dataclass(eq=False)
+class Served:
+    """A version in memory.
+
+    Attributes:
+        number: of the registry.
+        digest: of the version.
+        model: answers.
+        asked: requests that are being answered by it.
+        leaving: whether another one has taken its place.
+    """
+
+    number: int
+    digest: str
+    model: EditedModel
+    asked: int = field(default=0)
+    leaving: bool = field(default=False)
+
+
+def loaded(version: Registered, backbone: Backbone | None) -> EditedModel:
+    """A version's model, its digests checked; its index in memory.
+
+    Raises:
+        CheckpointError, BackboneError: see ``EditedModel.load``.
+    """
+    same = backbone is not None and read_manifest(version.folder).backbone.digest == backbone.digest
+    return EditedModel.load(version.folder, backbone=backbone if same else None, index="memory")
+
+
+class Champion:
+    """What is served now. ``close`` ends it.
+
+    Args:
+        registry: names the champion.
+        every: seconds between two looks at the registry.
+        load: makes a model of a version.
+    """
+
+    def __init__(self, registry: Registry, every: float, load: Loader = loaded) -> None:
+        self._registry = registry
+        self._load = load
+        self._lock = threading.Lock()
+        self._served: Served | None = None
+        self._over = threading.Event()
+        self._watch = threading.Thread(target=self._look_again, args=(every,), name="champion", daemon=True)
+
+    def start(self) -> None:
+        """Loads the champion, if there is one yet, and begins to look out for others."""
+        self.refresh()
+        self._watch.start()
+
+    @property
+    def served(self) -> Served | None:
+        """The version that new requests get; None before the first."""
+        return self._served
+
+    @contextmanager
+    def held(self) -> Iterator[Served | None]:
+        """The version for one request, which stays open as long as that takes."""
+        with self._lock:
+            served = self._served
+            if served is not None:
+                served.asked += 1
+        try:
+            yield served
+        finally:
+            if served is not None:
+                with self._lock:
+                    served.asked -= 1
+                    last = served.leaving and served.asked == 0
+                if last:
+                    served.model.close()
+
+    def refresh(self) -> None:
+        """Takes in another champion, if there is one. A failure is told, and what is served stays."""
+        try:
+            if self._registry.champion_number() == (self._served.number if self._served else None):
+                return
+            champion = self._registry.champion()
+            if champion is None:
+                return
+            backbone = None if self._served is None else self._served.model.backbone
+            fresh = Served(champion.number, champion.digest, self._load(champion, backbone))
+        except (MeloError, OSError) as error:
+            logger.error("the champion is not taken in, and what is served stays: %s", error)
+            return
+        self._swap(fresh)
+        logger.info("serving version %d (%s)", fresh.number, fresh.digest[:12])
+
+    def close(self) -> None:
+        """Ends the look-out and lets go of the version; what is being answered is answered first."""
+        self._over.set()
+        if self._watch.is_alive():
+            self._watch.join()
+        self._swap(None)
+
+    def _look_again(self, every: float) -> None:
+        while not self._over.wait(every):
+            self.refresh()
+
+    def _swap(self, fresh: Served | None) -> None:
+        with self._lock:
+            old, self._served = self._served, fresh
+            if old is not None:
+                old.leaving = True
+            idle = old is not None and old.asked == 0
+        if old is not None and idle:
+            old.model.close()
