@@ -323,6 +323,34 @@ def growth(
     measurement.main(backbone=backbone, reports=reports or (), edits=edits, as_json=as_json, seed=seed)
 
 
+@bench.command("serve")
+def bench_serve(
+    backbone: BackboneDir = None,
+    reports: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, metavar="FILE", help="Edits; needed with DIR.")
+    ] = None,
+    edits: Annotated[int, typer.Option(min=1, help="How many are taught, of twice as many.")] = 300,
+    requests: Annotated[int, typer.Option(min=1, help="Of each sort, a round and a server.")] = 200,
+    clients: Annotated[int, typer.Option(min=1, help="That ask at the same time.")] = 8,
+    rounds: Annotated[int, typer.Option(min=1)] = 5,
+    as_json: AsJson = False,
+    seed: Seed = 0,
+) -> None:
+    """Requests a second and waits over HTTP, with edits and without, beside the bare backbone."""
+    from pipeline.bench import serve as measurement
+
+    measurement.main(
+        backbone=backbone,
+        reports=reports,
+        edits=edits,
+        requests=requests,
+        clients=clients,
+        rounds=rounds,
+        as_json=as_json,
+        seed=seed,
+    )
+
+
 @bench.command()
 def blocks(
     backbone: BackboneDir = None,
