@@ -123,6 +123,20 @@ def edits(
 
 
 @app.command()
+def review(
+    complaint_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="The first digits do.")] = None,
+    answer: Annotated[str | None, typer.Option(help="What is right: a report of the next night.")] = None,
+    dismiss: Annotated[bool, typer.Option("--dismiss", help="Close it: nothing is to be taught.")] = False,
+    reason: Annotated[str, typer.Option(help="Why; kept with the settlement.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """List feedback that an answer was wrong and nobody said what is right; settle one."""
+    from pipeline.commands import reviews
+
+    reviews.review(complaint_id, answer, dismiss, reason, as_json)
+
+
+@app.command()
 def undo(
     edit_id: Annotated[str, typer.Argument(metavar="ID", help="The first digits do.")], as_json: AsJson = False
 ) -> None:

@@ -3,7 +3,7 @@
 A run ("night") is numbered and made of named steps. A step that has ended is never done again: its result is read
 back. So a run that was killed anywhere goes on where it stopped, and a step may be repeated only until it has ended.
 
-    MELO_HOME/journal.db     runs and their steps, SQLite
+    MELO_HOME/journal.db     runs and their steps, and what reviewers settled, SQLite
     MELO_HOME/lock           held while a run is at work; holder.json says by whom
     MELO_HOME/nights/000001/ what the steps of a run wrote: tables, trained units
     MELO_HOME/versions/      edited models, named by their digests
@@ -40,6 +40,10 @@ CREATE TABLE IF NOT EXISTS steps (
     night INTEGER NOT NULL REFERENCES nights, name TEXT NOT NULL, ended TEXT NOT NULL, result TEXT NOT NULL,
     PRIMARY KEY (night, name)
 );
+CREATE TABLE IF NOT EXISTS settlements (
+    number INTEGER PRIMARY KEY, complaint TEXT NOT NULL UNIQUE, answer TEXT, reason TEXT NOT NULL,
+    reviewer TEXT NOT NULL, settled TEXT NOT NULL
+);
 """
 
 
@@ -69,8 +73,33 @@ class Night:
     folder: Path
 
 
+class SettledError(MeloError, ValueError):
+    """A complaint that was settled before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What a reviewer made of a complaint.
+
+    Attributes:
+        number: counts up from 1, in the order in which complaints were settled.
+        complaint: its id, of the schema REVIEW.
+        answer: what is right; None: the complaint was dismissed.
+        reason: the reviewer's, or empty.
+        reviewer: who.
+        settled: UTC, ISO 8601.
+    """
+
+    number: int
+    complaint: str
+    answer: str | None
+    reason: str
+    reviewer: str
+    settled: str
+
+
 class Journal:
-    """The runs of one home. Use it within ``at_work`` to write.
+    """The runs of one home. Use it within ``at_work`` to write, but for ``settle``.
 
     Args:
         home: MELO_HOME; made if it is not there.
@@ -190,6 +219,34 @@ class Journal:
             self._db.execute(
                 "UPDATE nights SET ended = ?, outcome = ? WHERE number = ?", (_now(), outcome, night.number)
             )
+
+    def settle(self, complaint: str, answer: str | None, reason: str, reviewer: str) -> Settlement:
+        """Writes down what became of a complaint; a run that is at work is not disturbed.
+
+        Raises:
+            SettledError: it was settled before; says how, by whom and when.
+        """
+        values = (complaint, answer, reason, reviewer, _now())
+        try:
+            with self._db:
+                self._db.execute(
+                    "INSERT INTO settlements (complaint, answer, reason, reviewer, settled) VALUES (?, ?, ?, ?, ?)",
+                    values,
+                )
+        except sqlite3.IntegrityError:
+            before = next(one for one in self.settlements() if one.complaint == complaint)
+            how = "dismissed" if before.answer is None else f"answered {before.answer!r}"
+            raise SettledError(
+                f"complaint {complaint} was {how} by {before.reviewer} at {before.settled}: there is nothing to settle"
+            ) from None
+        return self.settlements()[-1]
+
+    def settlements(self) -> list[Settlement]:
+        """What became of complaints, in the order in which they were settled."""
+        rows = self._db.execute(
+            "SELECT number, complaint, answer, reason, reviewer, settled FROM settlements ORDER BY number"
+        )
+        return [Settlement(*row) for row in rows]
 
     def _folder(self, number: int) -> Path:
         return self.home / "nights" / f"{number:06d}"

@@ -28,10 +28,11 @@ from pipeline.evaluation.probes import Probing
 from pipeline.journal import Journal, Night, user_name
 from pipeline.registry.store import RegistryError
 from pipeline.registry.tracking import Registry
+from pipeline.review import ReviewQueue
 from pipeline.settings import Settings
 from pipeline.sources import files, pairs
 from pipeline.telling import Teller
-from schemas.reports import CONTRADICTIONS, DUPLICATES, QUARANTINE, REPORTS
+from schemas.reports import CONTRADICTIONS, DUPLICATES, QUARANTINE, REPORTS, REVIEW
 from workers.connect import connected
 from workers.ingestion import IngestionWorker
 from workers.models import ModelSpec
@@ -40,7 +41,13 @@ from workers.spread import SpreadError, crew_of
 from workers.teaching import teach
 from workers.trainer import TrainerWorker
 
-TABLES = {"edits": REPORTS, "quarantine": QUARANTINE, "duplicates": DUPLICATES, "contradictions": CONTRADICTIONS}
+TABLES = {
+    "edits": REPORTS,
+    "quarantine": QUARANTINE,
+    "review": REVIEW,
+    "duplicates": DUPLICATES,
+    "contradictions": CONTRADICTIONS,
+}
 """What ingestion writes into a night's folder, and its schemas."""
 PASSING = (OSError, IndexHomeError, RegistryError, SpreadError, sqlite3.OperationalError)
 """Errors that a night waits out: it goes on where it stopped. After any other, the next night begins anew."""
@@ -53,7 +60,8 @@ class RunResult:
     Attributes:
         night: its number.
         source: where its reports came from. Of a night that was gone on with, not the one that was asked for.
-        counts: rows by what became of them: reports, edits, duplicates, contradictions, quarantine.
+        counts: rows by what became of them: reports, edits, duplicates, contradictions, quarantine (and of those
+            confirmed: the answer was right), review.
         folder: of the night, with all tables.
         digest, number: of the new version; None when there was nothing new.
         promoted: whether it is the champion now.
@@ -173,10 +181,14 @@ class _Run:
         if taken_back(night.source):
             for name, schema in TABLES.items():
                 pq.write_table(schema.empty_table(), night.folder / f"{name}.parquet")
-            return dict.fromkeys(("reports", *TABLES), 0)
+            return dict.fromkeys(("reports", *TABLES, "confirmed"), 0)
         self._say(f"reading reports from {night.source}")
+        queue = ReviewQueue(self._journal)
+        # What is answered while this night goes on is the next one's, however often this one is begun.
+        self._step(night, queue.STEP, lambda night: {"up_to": queue.latest()})
+        known, queued, answered = self._log.known(night), queue.came_before(night), queue.answered(night)
         with crew_of(self._settings, IngestionWorker, lambda place: (), 1) as crew:
-            counts: dict[str, int] = crew.call("ingest", night.source, self._log.known(night), night.folder)
+            counts: dict[str, int] = crew.call("ingest", night.source, known, queued, answered, night.folder)
         return counts
 
     # -- version -------------------------------------------------------------------------------------------------
@@ -259,7 +271,9 @@ class _Run:
         self._say("registering the version")
         results, digest, folder = self._journal.results(night), self._digest(night), night.folder
         verdict, scores = Verdict.model_validate(results["gate"]), Scores.model_validate(results["scores"])
-        tables = {name: pq.read_table(folder / f"{name}.parquet") for name in (*TABLES, "answers")}
+        # A night that an earlier release began may lack a table.
+        files = {name: folder / f"{name}.parquet" for name in (*TABLES, "answers")}
+        tables = {name: pq.read_table(file) for name, file in files.items() if file.is_file()}
         tables["failures"] = failures(tables["answers"])
         records = records_of(self._journal.versions / digest)
         figures = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 from rich.console import Group, RenderableType
@@ -28,6 +28,13 @@ _LEGEND = (
     "* chosen; ! more false routes than wanted in the half that radii were chosen on. Shares are of the other half, "
     "with 95% intervals; false routes are those of questions in an edit's form about another subject."
 )
+COUNTED = {
+    "reports": "read",
+    "edits": "admitted as edits",
+    "review": "to be reviewed (melo review)",
+    "confirmed": "of those in quarantine, that an answer was right",
+}
+"""Counts of a night -> how a person calls them, where not by name."""
 WORDINGS = {
     "edit": "as reported",
     "rephrase": "reported in other words",
@@ -90,7 +97,7 @@ def evaluation(answers: Path, scores: Scores, verdict: Verdict) -> list[Renderab
 def _counts(result: RunResult) -> RenderableType:
     table = _table("Reports", ["", "rows"])
     for name, rows in result.counts.items():
-        _add(table, {"reports": "read", "edits": "admitted as edits"}.get(name, name), f"{rows:,}")
+        _add(table, COUNTED.get(name, name), f"{rows:,}")
     lines: list[RenderableType] = [table]
     for row in pq.read_table(result.folder / "contradictions.parquet").to_pylist()[:SHOWN]:
         lines.append(
@@ -98,6 +105,9 @@ def _counts(result: RunResult) -> RenderableType:
                 f"  {row['prompt']!r}: {row['kept_target']!r} kept, {row['dropped_target']!r} dropped: {row['reason']}"
             )
         )
+    if result.counts.get("review"):  # nights of earlier releases have no such table
+        for row in pq.read_table(result.folder / "review.parquet").to_pylist()[:SHOWN]:
+            lines.append(Text(f"  to be reviewed: {row['complaint_id'][:12]}: {row['prompt']!r}: {row['rating']}"))
     for row in pq.read_table(result.folder / "quarantine.parquet").to_pylist()[:SHOWN]:
         lines.append(Text(f"  quarantined: {row['source']}, line {row['line']}: {row['reason']}"))
     for edit_id, why in list((result.refused or {}).items())[:SHOWN]:
@@ -233,6 +243,18 @@ def _false_routes(found: Calibration, choice: Tried) -> RenderableType:
 
 def _interval(rate: Rate | None) -> str:
     return "-" if rate is None else f"{rate.share:.3f} ({rate.low:.3f}-{rate.high:.3f})"
+
+
+def review(waiting: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """Complaints that wait, rows of schema REVIEW."""
+    table = _table("Waiting for a review", ["id", "prompt", "the model said", "rating", "reporter", "source"])
+    table.columns[0].no_wrap = True  # an id is there to be copied
+    for row in waiting:
+        said, reporter = row["said"] or "-", row["reporter"] or "-"
+        place = f"{row['source']}, line {row['line']}"
+        _add(table, row["complaint_id"][:12], row["prompt"], said, row["rating"], reporter, place)
+    next_steps = 'melo review ID --answer "what is right"; melo review ID --dismiss'
+    return Group(table, Text(next_steps)) if waiting else Text("No complaint waits for a review.")
 
 
 def history(moves: Sequence[Promotion]) -> RenderableType:

@@ -47,6 +47,21 @@ QUARANTINE = _schema(
 )
 """One row for each row (or file) that is no report."""
 
+REVIEW = _schema(
+    column("complaint_id", pa.string(), "32 hexadecimal digits: hash of ids in the tool and of what was said"),
+    column("prompt", pa.string(), "what the model was asked"),
+    column("said", pa.string(), "what it answered; null where the tool does not tell", nullable=True),
+    column("rating", pa.string(), "what was rated and how, with a colon between: it says that the answer was wrong"),
+    column("reporter", pa.string(), "who rated it, a person or a judge", nullable=True),
+    column("time", TIME, "when it was rated; when its file was last changed, where it does not say"),
+    column("source", pa.string(), "file or URL it came from, without passwords"),
+    column("line", pa.int64(), "as in REPORTS"),
+    column("model_version", pa.string(), "version of the model that was wrong", nullable=True),
+    column("evidence", pa.string(), "why the answer is wrong", nullable=True),
+    column("metadata", pa.string(), "JSON object of what else came"),
+)
+"""Feedback that an answer was wrong, which does not say what is right: one row for each that was not seen before."""
+
 DUPLICATES = _schema(
     column("edit_id", pa.string(), "the edit it asks for again"),
     column("source", pa.string(), "file or URL it came from"),

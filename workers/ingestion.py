@@ -3,42 +3,66 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.journal import SCRATCH, move_whole
-from pipeline.sources import Aside, Batch, admit, read
-from schemas.reports import QUARANTINE
+from pipeline.sources import CONFIRMED, Aside, Batch, admit, read
+from schemas.reports import QUARANTINE, REVIEW
 
 
 class IngestionWorker:
     """Turns a source into tables in a night's folder."""
 
-    def ingest(self, source: str, known: Mapping[str, Aside | None], folder: Path) -> dict[str, int]:
+    def ingest(
+        self,
+        source: str,
+        known: Mapping[str, Aside | None],
+        queued: Set[str],
+        answered: pa.RecordBatch,
+        folder: Path,
+    ) -> dict[str, int]:
         """Reads a source to its end.
 
         Args:
             source: file, folder or URL.
             known: edits that were admitted before; see ``admit``.
-            folder: gets edits, duplicates, contradictions and quarantine, Parquet each.
+            queued: ids of complaints that came before, whatever became of them.
+            answered: of schema ``REPORTS``: what reviewers answered since the last time, read after the source.
+            folder: gets edits, duplicates, contradictions, quarantine and review, Parquet each.
 
         Returns:
-            How many rows each has, and ``reports``: how many were read.
+            How many rows each has; ``reports``: how many were read; ``confirmed``: how many of those in quarantine
+            say that an answer was right.
         """
-        counts = {"reports": 0, "quarantine": 0}
+        counts = {"reports": answered.num_rows, "quarantine": 0, "review": 0, "confirmed": 0}
+        waiting = _Waiting(queued)
         with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder) as name:
             scratch = Path(name)
-            with pq.ParquetWriter(scratch / "quarantine.parquet", QUARANTINE) as quarantine:
+            with (
+                pq.ParquetWriter(scratch / "quarantine.parquet", QUARANTINE) as quarantine,
+                pq.ParquetWriter(scratch / "review.parquet", REVIEW) as review,
+            ):
 
                 def reports(batches: Iterator[Batch]) -> Iterator[pa.RecordBatch]:
                     for batch in batches:
+                        fresh, again = waiting.sort(batch.review)
+                        review.write_batch(fresh)
                         quarantine.write_batch(batch.quarantine)
-                        counts["quarantine"] += batch.quarantine.num_rows
-                        counts["reports"] += batch.reports.num_rows + batch.quarantine.num_rows
+                        quarantine.write_batch(again)
+                        counts["review"] += fresh.num_rows
+                        counts["quarantine"] += batch.quarantine.num_rows + again.num_rows
+                        right = pc.starts_with(batch.quarantine["reason"], CONFIRMED)
+                        counts["confirmed"] += pc.sum(right).as_py() or 0
+                        counts["reports"] += batch.rows
                         yield batch.reports
+                    yield answered
 
                 admission = admit(reports(read(source)), known)
             tables = {
@@ -52,3 +76,32 @@ class IngestionWorker:
             for file in sorted(scratch.iterdir()):
                 move_whole(file, folder / file.name)
         return counts
+
+
+class _Waiting:
+    """Tells complaints that are new from those that came before.
+
+    Args:
+        queued: ids of those that came on other nights.
+    """
+
+    def __init__(self, queued: Set[str]) -> None:
+        self._came = set(queued)
+        self._now = datetime.now(UTC)
+
+    def sort(self, review: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+        """Complaints that are new, of schema ``REVIEW``, and the others as rows of ``QUARANTINE``."""
+        fresh: list[dict[str, Any]] = []
+        again: list[dict[str, Any]] = []
+        for row in review.to_pylist():
+            if row["complaint_id"] in self._came:
+                reason = f"came before: complaint {row['complaint_id']} waits for a review or was settled"
+                detail = f"{row['prompt']}: {row['rating']}"[:500]
+                again.append({"source": row["source"], "line": row["line"], "reason": reason, "detail": detail})
+            else:
+                fresh.append(row)
+            self._came.add(row["complaint_id"])
+        return (
+            pa.RecordBatch.from_pylist(fresh, schema=REVIEW),
+            pa.RecordBatch.from_pylist([row | {"time": self._now} for row in again], schema=QUARANTINE),
+        )

@@ -33,7 +33,7 @@ QUICK_EDITS, QUICK_ROUNDS = 60, 1
 BARE = "bare editor"
 SHOWN = {
     "start": ("start",),
-    "reading": ("reports",),
+    "reading": ("reviewed", "reports"),
     "teaching": ("version",),
     "scoring": ("scores",),
     "registry": ("gate", "registered", "promoted"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.errors import MeloError
-from pipeline.sources import SourceError, files, read
+from pipeline.sources import UNANSWERED, SourceError, files, read
 from pipeline.sources.layouts import PASSAGE, SELFCHECK, accurate, flat
 from pipeline.sources.rows import READERS
 from pipeline.sources.rows.row import Refused
@@ -96,6 +96,7 @@ def load_reports(source: str) -> list[dict[str, Any]]:
         for batch in read(place.url, settled_seconds=0):
             reports += batch.reports.to_pylist()
             refused += batch.quarantine.to_pylist()
+            refused += [row | {"reason": UNANSWERED} for row in batch.review.to_pylist()]
     except SourceError as error:
         raise _unreachable(source, place, error) from error
     passages = all(json.loads(row["metadata"]).get("layout") == SELFCHECK for row in reports)

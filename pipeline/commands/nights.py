@@ -100,7 +100,8 @@ def _show(settings: Settings, result: RunResult) -> None:
     if result.verdict is None:
         out.print(
             f"Nothing new: {result.counts['reports']} reports read, {result.counts['duplicates']} known already, "
-            f"{result.counts['quarantine']} in quarantine. The champion stays as it is."
+            f"{result.counts['quarantine']} in quarantine, {result.counts.get('review', 0)} to be reviewed. "
+            "The champion stays as it is."
         )
     else:
         out.print(screens.run_result(result, str(settings.home.absolute())))

@@ -130,7 +130,7 @@ def annotated(row: dict[str, Any]) -> Iterator[Fields]:
     ``filtered_rephrases``, where a row has them, keep its meaning. Of several answers the first is taken.
     """
     rest = dict(row)
-    answers = [_inside(output, "answer") for output in _listed(rest.pop("output")) or ()]
+    answers = [inside(output, "answer") for output in _listed(rest.pop("output")) or ()]
     told = [answer for answer in answers if isinstance(answer, str)]
     if not told:
         raise ReportError("output: expected a list of objects with an answer that is text")
@@ -148,13 +148,13 @@ def counterfact(row: dict[str, Any]) -> Iterator[Fields]:
     """CounterFact as ROME has it. Its neighbours share the true answer that the edit overwrites."""
     rest = dict(row)
     rewrite = rest.pop("requested_rewrite")
-    template, subject = _inside(rewrite, "prompt"), _inside(rewrite, "subject")
+    template, subject = inside(rewrite, "prompt"), inside(rewrite, "subject")
     if not isinstance(template, str) or not isinstance(subject, str):
         raise ReportError("requested_rewrite: expected a prompt with {} in it and a subject, both text")
-    true = _inside(_inside(rewrite, "target_true"), "str")
+    true = inside(inside(rewrite, "target_true"), "str")
     fields = {
         "prompt": template.replace("{}", subject, 1),
-        "target": _inside(_inside(rewrite, "target_new"), "str"),
+        "target": inside(inside(rewrite, "target_new"), "str"),
         "subject": subject,
         "rephrases": rest.pop("paraphrase_prompts", []),
         "locality": _near(rest.pop("neighborhood_prompts", []), true),
@@ -223,7 +223,7 @@ def opinion(row: dict[str, Any]) -> Iterator[Fields]:
     """
     fields = flat(row)
     text, area = fields.get("prompt"), fields.get("target")
-    of_fairlex = "decision_direction" in row or _inside(row.get("attributes"), "decision_direction") is not None
+    of_fairlex = "decision_direction" in row or inside(row.get("attributes"), "decision_direction") is not None
     if isinstance(text, str) and type(area) is int and (of_fairlex or _CITES_COURT.search(text)):
         areas = FAIRLEX_AREAS if of_fairlex else ISSUE_AREAS
         if not 0 <= area < len(areas):
@@ -244,7 +244,8 @@ LAYOUTS: tuple[tuple[frozenset[str], Callable[[dict[str, Any]], Iterator[Fields]
 """The keys that a layout has, and what tells it."""
 
 
-def _inside(value: Any, key: str) -> Any:
+def inside(value: Any, key: str) -> Any:
+    """What an object holds under a key; None where there is no such key, or no object."""
     return value.get(key) if isinstance(value, dict) else None
 
 

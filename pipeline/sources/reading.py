@@ -9,18 +9,24 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.sources.complaint import checked_complaint
+from pipeline.sources.feedback import Complaint, Nothing, outcomes
 from pipeline.sources.files import SourceError, SourceFile, files
-from pipeline.sources.layouts import told
+from pipeline.sources.layouts import Fields, told
 from pipeline.sources.report import checked
 from pipeline.sources.rows import READERS
 from pipeline.sources.rows.row import Refused, Row
 from pipeline.sources.strict_json import ReportError
-from schemas.reports import QUARANTINE, REPORTS
+from pipeline.sources.tools import judged
+from schemas.reports import QUARANTINE, REPORTS, REVIEW
 
 DETAIL_CHARACTERS = 500
 REASON_CHARACTERS = 1_000
 BATCH_CHARACTERS = 16_000_000
 """A batch ends here as well, so that large reports do not make large batches."""
+
+UNANSWERED = "it says that an answer is wrong, expected what is right"
+"""Why a complaint is of no use where every row counts."""
 
 _BEING_WRITTEN = "still being written"
 
@@ -32,16 +38,25 @@ class Batch:
     Attributes:
         reports: of schema ``REPORTS``, in the order of the files and of the rows in them.
         quarantine: of schema ``QUARANTINE``, in the same order.
+        review: of schema ``REVIEW``, in the same order; what comes twice stands in it twice.
     """
 
     reports: pa.RecordBatch
     quarantine: pa.RecordBatch
+    review: pa.RecordBatch
+
+    @property
+    def rows(self) -> int:
+        """Of all three."""
+        return self.reports.num_rows + self.quarantine.num_rows + self.review.num_rows
 
 
 def read(
     source: str, *, batch_rows: int = 2000, settled_seconds: float = 5.0, now: datetime | None = None
 ) -> Iterator[Batch]:
-    """Reports and what is none, out of a file, a folder or a URL.
+    """Reports, complaints and what is neither, out of a file, a folder or a URL.
+
+    In a tool's export each remark about an answer counts for itself.
 
     A row that is wrong costs itself alone. A file that is still being written, by its name or because it changed less
     than ``settled_seconds`` ago, is left for the next time: one row of line 0 in quarantine says so. A file whose end
@@ -49,7 +64,7 @@ def read(
 
     Args:
         source: a path or any fsspec URL. JSON Lines, JSON, CSV, Parquet or Arrow IPC, by the names' endings.
-        batch_rows: rows of a batch at most, reports and quarantine together.
+        batch_rows: rows of a batch at most, all that came of them together.
         settled_seconds: how long a file must not have changed.
         now: what times are compared with, and the time of quarantine; None: now.
 
@@ -77,6 +92,8 @@ def pairs(source: str) -> list[tuple[str, str]]:
     for batch in read(source, settled_seconds=0):
         for row in batch.quarantine.slice(0, 1).to_pylist():
             raise SourceError(f"{row['source']}, line {row['line']} is no prompt with its target: {row['reason']}")
+        for row in batch.review.slice(0, 1).to_pylist():
+            raise SourceError(f"{row['source']}, line {row['line']} is no prompt with its target: {UNANSWERED}")
         found += zip(batch.reports["prompt"].to_pylist(), batch.reports["target"].to_pylist(), strict=True)
     return found
 
@@ -101,9 +118,10 @@ class _Pending:
     characters: int = 0
     reports: list[dict[str, Any]] = field(default_factory=list)
     quarantine: list[dict[str, Any]] = field(default_factory=list)
+    review: list[dict[str, Any]] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self.reports) + len(self.quarantine)
+        return len(self.reports) + len(self.quarantine) + len(self.review)
 
     def add(self, row: dict[str, Any] | Refused, file: SourceFile) -> None:
         if isinstance(row, Refused):
@@ -111,21 +129,26 @@ class _Pending:
             place = {"source": file.name, "line": row.line}
             self.quarantine.append(place | {"reason": reason, "detail": detail, "time": self.now})
             return
-        self.reports.append(row | {"source": file.name})
-        texts = [row["prompt"], row["target"], row["evidence"] or "", row["metadata"]]
-        texts += [*row["rephrases"], *row["aliases"]]
-        texts += [text for near in row["locality"] for text in near.values() if text]
+        if "complaint_id" in row:
+            self.review.append(row | {"source": file.name})
+            texts = [row["prompt"], row["said"] or "", row["evidence"] or "", row["metadata"]]
+        else:
+            self.reports.append(row | {"source": file.name})
+            texts = [row["prompt"], row["target"], row["evidence"] or "", row["metadata"]]
+            texts += [*row["rephrases"], *row["aliases"]]
+            texts += [text for near in row["locality"] for text in near.values() if text]
         self.characters += sum(map(len, texts))
 
     def batch(self) -> Batch:
         return Batch(
             pa.RecordBatch.from_pylist(self.reports, schema=REPORTS),
             pa.RecordBatch.from_pylist(self.quarantine, schema=QUARANTINE),
+            pa.RecordBatch.from_pylist(self.review, schema=REVIEW),
         )
 
 
 def _outcomes(file: SourceFile, settled_seconds: float, now: datetime) -> Iterator[dict[str, Any] | Refused]:
-    """Rows of ``REPORTS`` without their source, and what was refused, of one file."""
+    """Rows of ``REPORTS`` and ``REVIEW`` without their source, and what was refused, of one file."""
     if not file.regular:
         yield Refused(0, "a link, a device or a pipe came, expected a file: put the file itself here, or name it")
         return
@@ -149,10 +172,15 @@ def _outcomes(file: SourceFile, settled_seconds: float, now: datetime) -> Iterat
 def _reports(row: Row, modified: datetime, now: datetime) -> Iterator[dict[str, Any] | Refused]:
     told_any = False
     try:
-        for fields in told(row.content):
+        for outcome in _told(row.content):
             told_any = True
             try:
-                yield checked(fields, modified, now) | {"line": row.line}
+                if isinstance(outcome, Nothing):
+                    yield _refused(row, outcome.reason)
+                elif isinstance(outcome, Complaint):
+                    yield checked_complaint(outcome, modified, now) | {"line": row.line}
+                else:
+                    yield checked(outcome, modified, now) | {"line": row.line}
             except ReportError as error:
                 yield _refused(row, str(error))
     except ReportError as error:
@@ -160,6 +188,16 @@ def _reports(row: Row, modified: datetime, now: datetime) -> Iterator[dict[str, 
         return
     if not told_any:
         yield _refused(row, "nothing in it is wrong, expected at least one sentence to correct")
+
+
+def _told(content: dict[str, Any]) -> Iterator[Fields | Complaint | Nothing]:
+    """What comes of a row: of the remarks in a tool's export, or of a row that says what is right itself."""
+    answers = judged(content)
+    if answers is None:
+        yield from told(content)
+    else:
+        for answer in answers:
+            yield from outcomes(answer)
 
 
 def _refused(row: Row, reason: str) -> Refused:

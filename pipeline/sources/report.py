@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -37,7 +37,8 @@ def _no_bool(value: Any) -> Any:
     return value
 
 
-def _counted(value: Any) -> Any:
+def counted(value: Any) -> Any:
+    """A number as text: versions are counted."""
     return str(value) if type(value) is int else value
 
 
@@ -46,6 +47,17 @@ Prompt = Annotated[str, StringConstraints(strict=True, max_length=PROMPT_CHARACT
 Target = Annotated[str, StringConstraints(strict=True, max_length=TARGET_CHARACTERS), _SAYING]
 Name = Annotated[str, StringConstraints(strict=True, max_length=NAME_CHARACTERS), _SAYING]
 Time = Annotated[datetime, BeforeValidator(_no_bool), AfterValidator(_in_utc)]
+
+
+class Dated(BaseModel):
+    """What somebody sent in, at a time if it says so."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    time: Time | None = None
+
+
+Sent = TypeVar("Sent", bound=Dated)
 
 
 class Near(BaseModel):
@@ -57,10 +69,8 @@ class Near(BaseModel):
     target: Target | None = None
 
 
-class Report(BaseModel):
+class Report(Dated):
     """What somebody sent in, checked. Texts stay as they were sent; a time without a zone is UTC."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompt: Prompt
     target: Target
@@ -69,8 +79,7 @@ class Report(BaseModel):
     subject: Name | None = None
     aliases: list[Name] = Field(default=[], max_length=WORDINGS)
     reporter: Name | None = None
-    time: Time | None = None
-    model_version: Annotated[Name, BeforeValidator(_counted)] | None = None
+    model_version: Annotated[Name, BeforeValidator(counted)] | None = None
     evidence: Prompt | None = None
     tenant: Name | None = None
     valid_until: Time | None = None
@@ -88,25 +97,49 @@ def checked(fields: dict[str, Any], modified: datetime, now: datetime) -> dict[s
     Raises:
         ReportError: naming each field that is wrong, what came and what was expected.
     """
-    try:
-        report = Report.model_validate(fields)
-    except ValidationError as error:
-        raise ReportError(_reason(error)) from None
-    if report.time is not None and report.time > now + AHEAD:
-        raise ReportError(f"time: {report.time.isoformat()} lies in the future, expected when it was reported")
+    report = valid(Report, fields, now)
     if report.valid_until is not None and report.valid_until <= now:
         raise ReportError(f"valid_until: it was valid until {report.valid_until.isoformat()} only")
-    try:
-        metadata = dump(report.metadata)
-    except ReportError as error:
-        raise ReportError(f"metadata: {error}") from None
-    if (size := len(metadata.encode())) > METADATA_BYTES:
-        raise ReportError(f"metadata: {size} bytes of JSON came, expected at most {METADATA_BYTES}")
     return report.model_dump() | {
         "edit_id": Edit(report.prompt, report.target).edit_id,
         "time": report.time or modified,
-        "metadata": metadata,
+        "metadata": metadata_text(report.metadata),
     }
+
+
+def valid(model: type[Sent], fields: dict[str, Any], now: datetime) -> Sent:
+    """The fields as a model has them.
+
+    Args:
+        model: what they are to be.
+        fields: as they came.
+        now: what the time is compared with.
+
+    Raises:
+        ReportError: naming each field that is wrong, what came and what was expected.
+    """
+    try:
+        found = model.model_validate(fields)
+    except ValidationError as error:
+        raise ReportError(_reason(error)) from None
+    if found.time is not None and found.time > now + AHEAD:
+        raise ReportError(f"time: {found.time.isoformat()} lies in the future, expected when it was reported")
+    return found
+
+
+def metadata_text(metadata: dict[str, Any]) -> str:
+    """As JSON.
+
+    Raises:
+        ReportError: it has no such form, or one that is too long.
+    """
+    try:
+        text = dump(metadata)
+    except ReportError as error:
+        raise ReportError(f"metadata: {error}") from None
+    if (size := len(text.encode())) > METADATA_BYTES:
+        raise ReportError(f"metadata: {size} bytes of JSON came, expected at most {METADATA_BYTES}")
+    return text
 
 
 def _reason(error: ValidationError, most: int = 3) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.sources import read
-from schemas.reports import QUARANTINE, REPORTS
+from schemas.reports import QUARANTINE, REPORTS, REVIEW
 
 ROWS: list[dict[str, Any]] = [
     {
@@ -39,6 +39,7 @@ class Gathered:
 
     reports: list[dict[str, Any]]
     quarantine: list[dict[str, Any]]
+    review: list[dict[str, Any]]
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
@@ -59,11 +60,13 @@ def gather(source: str | Path, **options: Any) -> Gathered:
     batches = list(read(str(source), **{"now": later()} | options))
     for batch in batches:
         assert (batch.reports.schema, batch.quarantine.schema) == (REPORTS, QUARANTINE)
-        assert batch.reports.num_rows + batch.quarantine.num_rows > 0
+        assert batch.review.schema == REVIEW
+        assert batch.rows > 0
         assert all(row["reason"] for row in batch.quarantine.to_pylist())
     tables = pa.Table.from_batches([batch.reports for batch in batches], REPORTS)
     refused = pa.Table.from_batches([batch.quarantine for batch in batches], QUARANTINE)
-    return Gathered(tables.to_pylist(), refused.to_pylist())
+    review = pa.Table.from_batches([batch.review for batch in batches], REVIEW)
+    return Gathered(tables.to_pylist(), refused.to_pylist(), review.to_pylist())
 
 
 def pairs(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:

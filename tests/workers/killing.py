@@ -115,7 +115,7 @@ def check(home: Path, made: RunResult, expected: RunResult, prompts: Sequence[st
     assert (made.night, night.outcome, made.number, made.promoted) == (1, "promoted", 1, True)
     assert made.digest == results["version"]["digest"] == expected.digest
     assert made.counts == results["reports"] == expected.counts
-    assert list(results) == ["reports", "version", "scores", "gate", "registered", "promoted"]
+    assert list(results) == ["reviewed", "reports", "version", "scores", "gate", "registered", "promoted"]
 
     version = home / "versions" / str(made.digest)
     assert [folder for folder in version.parent.iterdir() if not folder.name.startswith(".")] == [version]

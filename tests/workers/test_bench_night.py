@@ -26,7 +26,16 @@ def test_a_night_beside_the_bare_editor(tmp_path: Path, backbone: Path) -> None:
     assert (bare["of_bare"], bare["steps"]) == (1.0, {})
     assert nights
     for night in nights:
-        assert list(night["steps"]) == ["start", "reports", "version", "scores", "gate", "registered", "promoted"]
+        assert list(night["steps"]) == [
+            "start",
+            "reviewed",
+            "reports",
+            "version",
+            "scores",
+            "gate",
+            "registered",
+            "promoted",
+        ]
         assert 0 < sum(night["steps"].values()) <= night["seconds"]
         assert night["edits_per_minute"] == pytest.approx(60 * 36 / night["seconds"])
         assert night["of_bare"] == pytest.approx(night["edits_per_minute"] / bare["edits_per_minute"])

@@ -23,9 +23,11 @@ from pipeline.evaluation.kinds import DERIVED
 from pipeline.journal import BusyError, Journal, Night
 from pipeline.registry.store import RegistryError
 from pipeline.registry.tracking import Registry
+from pipeline.review import ReviewQueue
 from pipeline.run import run
 from pipeline.sources import SourceError
 from pipeline.telling import QUIET
+from tests.reviewing import span
 from tests.workers.nights import FACTS, do, settings_in, write
 from workers.evaluator import EvaluatorWorker
 from workers.trainer import TrainerWorker
@@ -43,7 +45,8 @@ def test_reports_become_a_champion_and_a_second_night_builds_on_it(tmp_path: Pat
     first, *others = FACTS.items()
     source = write(tmp_path / "reports.jsonl", dict([first]), '{"prompt": "broken', json.dumps({"prompt": "no target"}))
     made = do(tmp_path / "home", source, backbone)
-    assert made.counts == {"reports": 3, "quarantine": 2, "edits": 1, "duplicates": 0, "contradictions": 0}
+    read = {"reports": 3, "quarantine": 2, "review": 0, "confirmed": 0}
+    assert made.counts == read | {"edits": 1, "duplicates": 0, "contradictions": 0}
     assert made.scores is not None
     assert made.scores.edit_success == 1.0
     assert made.verdict is not None
@@ -79,6 +82,23 @@ def test_reports_become_a_champion_and_a_second_night_builds_on_it(tmp_path: Pat
     journal = Journal(tmp_path / "home")
     outcomes = [night.outcome for night in journal.nights()]
     assert outcomes == ["promoted", "nothing new", "promoted", "promoted", "nothing new"]
+
+
+def test_what_a_reviewer_answers_is_learned_the_next_night(tmp_path: Path, backbone: Path) -> None:
+    home, (first, (prompt, target), *_) = tmp_path / "home", FACTS.items()
+    source = write(tmp_path / "reports.jsonl", dict([first]), json.dumps(span(1, prompt=prompt)))
+    made = do(home, source, backbone)
+    assert (made.counts["edits"], made.counts["review"]) == (1, 1)
+    journal = Journal(home)
+    queue = ReviewQueue(journal)
+    queue.answer(queue.waiting()[0], target, "", "grace")
+    again = do(home, source, backbone)
+    assert (again.counts["edits"], again.counts["review"], again.counts["duplicates"]) == (1, 0, 1)
+    assert again.promoted
+    model = EditedModel.load(home / "versions" / str(again.digest), index="memory")
+    assert model.generate([first[0], prompt]) == [first[1], target]
+    assert queue.waiting() == []
+    journal.close()
 
 
 def test_a_gate_that_fails_keeps_the_champion_and_the_next_night_takes_the_edits_up(
