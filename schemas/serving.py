@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -17,22 +17,27 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Question(_Strict):
-    """A request."""
+class Parameters(_Strict):
+    """How to generate; what is not given is as the backbone has it."""
 
-    prompts: list[Prompt] = Field(min_length=1, max_length=MOST_PROMPTS)
     max_new_tokens: int | None = Field(None, ge=1, le=MOST_TOKENS, description="of an answer at most")
     num_beams: int | None = Field(None, ge=1, le=16)
     do_sample: bool | None = Field(None, description="draw tokens instead of taking the likeliest")
     temperature: float | None = Field(None, gt=0, le=5, description="of sampling")
     top_p: float | None = Field(None, gt=0, le=1, description="of sampling")
     top_k: int | None = Field(None, ge=1, le=10_000, description="of sampling")
-    stream: bool = Field(False, description="send the answer token by token, as server-sent events; of one prompt")
 
     @property
     def arguments(self) -> dict[str, object]:
-        """For ``generate``: what was given of how to answer."""
-        return self.model_dump(exclude={"prompts", "stream"}, exclude_none=True)
+        """For ``generate``: what was given."""
+        return self.model_dump(include={*Parameters.model_fields}, exclude_none=True)
+
+
+class Question(Parameters):
+    """A request."""
+
+    prompts: list[Prompt] = Field(min_length=1, max_length=MOST_PROMPTS)
+    stream: bool = Field(False, description="send the answer token by token, as server-sent events; of one prompt")
 
 
 class Answer(_Strict):
@@ -63,3 +68,14 @@ class Version(_Strict):
     digest: str
     edits: int = Field(description="live ones")
     task: str
+
+
+USUAL: dict[str, Any] = {
+    "max_new_tokens": 64,
+    "num_beams": 1,
+    "do_sample": False,
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "top_k": 50,
+}
+"""``Parameters`` for MLflow, which wants a default of each: what equals it was not given."""

@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Param, RunInfo
 from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 from pipeline.registry.store import log_scores
+from schemas.serving import USUAL
 
 DIGEST = "melo.digest"
 """Tag of a version, and of the run that made it."""
@@ -33,6 +34,7 @@ EDITS = "edits"
 SHOWN_ROWS = 500
 """Rows of a table that MLflow's pages show; the Parquet file beside them has all."""
 
+_TYPES = {int: DataType.long, bool: DataType.boolean, float: DataType.double}
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(DataType.string, "prompt")]),
     outputs=Schema(
@@ -45,6 +47,7 @@ SIGNATURE = ModelSignature(
             ColSpec(DataType.double, "distance", required=False),
         ]
     ),
+    params=ParamSchema([ParamSpec(name, _TYPES[type(value)], value) for name, value in USUAL.items()]),
 )
 
 REQUIREMENTS = ("mlflow", "torch", "transformers", "safetensors", "pyarrow", "qdrant-client")

@@ -18,6 +18,7 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 from pipeline.editing.folder import read_manifest
 from pipeline.editing.loading import load_backbone
 from pipeline.editing.model import EditedModel
+from schemas.serving import USUAL, Parameters
 
 BATCH = 32
 """Prompts answered side by side."""
@@ -48,17 +49,25 @@ class EditedPyfunc(PythonModel):
             context: MLflow's; not used.
             model_input: a DataFrame with the column ``prompt``. MLflow makes one of ``[{"prompt": "..."}, ...]``, and
                 of ``{"prompt": [...]}`` one whose single row holds the list.
-            params: none are known.
+            params: of ``schemas.serving.Parameters``; what equals its default is not passed on. MLflow checks their
+                types and drops, with a warning in its log, those that the version's signature does not know.
 
         Returns:
             A DataFrame, a row a prompt in order: answer, edited (whether a block answered), edit_id, cluster, block and
             distance; what does not apply is None.
+
+        Raises:
+            ValueError: a parameter is out of bounds, or one came for a classifier.
         """
+        given = {name: value for name, value in (params or {}).items() if value != USUAL[name]}
+        if given and self.model.backbone.task == "classification":
+            raise ValueError(f"{sorted(given)} came, but a classifier takes prompts alone")
+        arguments = Parameters(**given).arguments
         prompts = model_input["prompt"].explode().tolist()
         rows = []
         for start in range(0, len(prompts), BATCH):
             batch = prompts[start : start + BATCH]
-            for answer, route in self.model.respond(batch):
+            for answer, route in self.model.respond(batch, **arguments):
                 edited = route.block is not None
                 rows.append((answer, edited, route.edit_id, route.cluster, route.block, route.distance))
         columns = ["answer", "edited", "edit_id", "cluster", "block", "distance"]

@@ -16,6 +16,7 @@ from mlflow.pyfunc import scoring_server
 from pipeline.editing.folder import CheckpointError
 from pipeline.editing.model import EditedModel
 from pipeline.registry.tracking import Registry
+from schemas.serving import USUAL, Parameters
 from tests.editing.tiny import tiny_backbone
 from tests.registry.conftest import EDITS, UNSEEN, Version
 
@@ -44,6 +45,21 @@ def test_it_answers_as_the_edited_model(registry: Registry, versions: list[Versi
     assert found["cluster"].tolist() == [route.cluster for route in routes]
     assert found["distance"].tolist() == pytest.approx([route.distance for route in routes])
     model.close()
+
+
+def test_parameters_are_checked_and_reach_generate(registry: Registry, versions: list[Version]) -> None:
+    assert {*USUAL} == {*Parameters.model_fields}
+    registry.register(**versions[1].arguments())
+    loaded = load(registry)
+    (whole,) = loaded.predict(pd.DataFrame({"prompt": PROMPTS[:1]}))["answer"]
+    (cut,) = loaded.predict(pd.DataFrame({"prompt": PROMPTS[:1]}), params={"max_new_tokens": 1})["answer"]
+    assert whole == EDITS[0].target
+    assert len(cut) < len(whole)
+    for wrong in ({"max_new_tokens": 0}, {"top_p": 2.0}, {"temperature": -1.0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            loaded.predict(pd.DataFrame({"prompt": PROMPTS[:1]}), params=wrong)
+    with pytest.raises(mlflow.MlflowException):
+        loaded.predict(pd.DataFrame({"prompt": PROMPTS[:1]}), params={"max_new_tokens": "many"})
 
 
 @pytest.fixture
