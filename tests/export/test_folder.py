@@ -27,8 +27,9 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A GPT-2 that knows FACTS, two to a block."""
     model = new_model("gpt2", partial_rank=4)
     teach(model, edits_of("gpt2"))
-    model.save(tmp_path_factory.mktemp("versions") / "one")
-    return tmp_path_factory.getbasetemp() / "versions0" / "one"
+    folder = tmp_path_factory.mktemp("versions") / "one"
+    model.save(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
