@@ -33,7 +33,7 @@ class EditingSettings(BaseModel):
     block_modules: tuple[str, ...] | None = Field(None, description="linear modules that carry blocks")
     partial_rank: int | None = Field(None, gt=0, description="rank p of one block in every module")
     metric: Path | None = Field(
-        None, description="file that `melo calibrate` fits: tells, with an encoder and subjects, what is asked of them"
+        None, description="file that `melo calibrate` fits: a map of what is asked of subjects, or of hidden states"
     )
     radius: float | None = Field(None, gt=0, description="initial radius R0 of a cluster, in units of the key")
     subjects: bool = Field(False, description="an edit with a subject applies only to prompts that name it")

@@ -37,9 +37,6 @@ class EncoderEntry(BaseModel):
 
     reference: str = Field(description="path, hub id or name it was loaded from")
     digest: Sha256 = Field(pattern=r"^[0-9a-f]{64}$", description="of its weights and tokenizer")
-    metric: Sha256 | None = Field(
-        None, pattern=r"^[0-9a-f]{64}$", description="of the metric under which clauses are compared; it lies in a file"
-    )
 
 
 class Manifest(BaseModel):
@@ -54,6 +51,9 @@ class Manifest(BaseModel):
     key_width: int = Field(gt=0, description="numbers in a key")
     backbone: BackboneEntry
     encoder: EncoderEntry | None = Field(None, description="none: keys are the backbone's hidden states")
+    metric: Sha256 | None = Field(
+        None, pattern=r"^[0-9a-f]{64}$", description="of the linear map that keys go through; it lies in a file"
+    )
     recipe: dict[str, Any] = Field(description="layers, rank, radius and rates that were settled")
     settings: dict[str, Any] = Field(description="what was asked for")
     files: dict[str, FileEntry]

@@ -32,7 +32,7 @@ def write_folder(
         directory: must not exist yet, or be empty: versions are immutable.
         blocks: all blocks.
         tables: by file name, as in ``TABLES``.
-        metric: under which clauses are compared, if any.
+        metric: that keys go through, if any.
         describe: makes the manifest, given the files' sizes and digests.
 
     Raises:
@@ -70,7 +70,7 @@ def read_tables(directory: Path, manifest: Manifest) -> dict[str, pa.Table]:
 
 
 def stored_metric(directory: Path, manifest: Manifest) -> Metric | None:
-    """The metric under which a version's clauses are compared, if it has one.
+    """The metric that a version's keys go through, if it has one.
 
     Raises:
         CheckpointError: the file is missing, truncated or changed, or holds something else.

@@ -38,12 +38,16 @@ class KeyEncoder(Protocol):
 
     Attributes:
         entry: what a version says of an encoder beside the backbone; None where there is none.
+        metric: what keys go through, if anything.
         apart: whether a prompt has a key of its own for every subject that it names, made of its clause. Else one key
             stands for all.
     """
 
     @property
     def entry(self) -> EncoderEntry | None: ...
+
+    @property
+    def metric(self) -> Metric | None: ...
 
     @property
     def apart(self) -> bool: ...
@@ -95,9 +99,8 @@ class SentenceKeys:
 
     @property
     def entry(self) -> EncoderEntry:
-        """Where it came from, and the digests of its weights and tokenizer and of the metric."""
-        metric = None if self.metric is None else self.metric.digest
-        return EncoderEntry(reference=self._encoder.reference, digest=self._encoder.digest, metric=metric)
+        """Where it came from, and the digest of its weights and tokenizer."""
+        return EncoderEntry(reference=self._encoder.reference, digest=self._encoder.digest)
 
     def of(self, prompts: Sequence[str]) -> torch.Tensor:
         """See ``KeyEncoder``."""

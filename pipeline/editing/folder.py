@@ -4,7 +4,7 @@
     blocks.safetensors  for each edited module A [n, p, i] and B [n, o, p], and the n block ids
     clusters.parquet, keys.parquet  the index (schemas.index)
     edits.parquet       every edit and what became of it (schemas.edits)
-    metric.safetensors  under which clauses are compared, where there is one (pipeline.editing.metric)
+    metric.safetensors  the linear map that keys go through, where there is one (pipeline.editing.metric)
 
 Nothing in a folder is unpickled, and no path in it is followed.
 """
@@ -63,7 +63,7 @@ def read_manifest(directory: Path) -> Manifest:
         raise CheckpointError(
             f"{path} was changed: its content has digest {manifest.computed_digest()}, it says {manifest.digest}"
         )
-    wanted = {BLOCKS, *TABLES} | ({METRIC} if manifest.encoder and manifest.encoder.metric else set())
+    wanted = {BLOCKS, *TABLES} | ({METRIC} if manifest.metric else set())
     if set(manifest.files) != wanted:
         raise CheckpointError(f"{path} lists files {sorted(manifest.files)}, expected {sorted(wanted)}")
     return manifest

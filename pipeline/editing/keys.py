@@ -54,6 +54,10 @@ class KeyReader:
         backbone: the model.
         layer: name of the module whose output (the first one of a tuple) holds the keys.
         pooling: ``last``, the paper's, or ``mean``.
+        metric: what keys go through; None: they are the states themselves, as in the paper.
+
+    Raises:
+        MetricError: the metric was fitted for states of another width.
     """
 
     entry = None
@@ -61,7 +65,8 @@ class KeyReader:
     apart = False
     """A prompt's state is one, whatever it names."""
 
-    def __init__(self, backbone: Backbone, layer: str, pooling: Pooling = "last") -> None:
+    def __init__(self, backbone: Backbone, layer: str, pooling: Pooling = "last", metric: Metric | None = None) -> None:
+        self.metric = metric
         self._backbone = backbone
         self._layer = layer
         self._pooling = pooling
@@ -157,7 +162,8 @@ class KeyReader:
             )
         self._local.asked = None
         first_rows = hidden[:: hidden.shape[0] // len(mask), : mask.shape[1]]  # [b, s, d]
-        sink(pooled(first_rows, mask, self._pooling))
+        keys = pooled(first_rows, mask, self._pooling)  # [b, d]
+        sink(keys if self.metric is None else self.metric(keys.cpu()))
 
 
 def open_keys(
@@ -174,20 +180,20 @@ def open_keys(
     Raises:
         EncoderError: the encoder cannot be loaded.
         MetricError: the metric cannot be read, or was fitted for another encoder.
-        RecipeError: there is a metric, but no encoder or no subjects.
+        RecipeError: there is a metric of an encoder's vectors, but no subjects.
         ValueError: the key layer runs after a block module, or not at all.
     """
-    if settings.metric is not None and not (settings.encoder and settings.subjects):
+    if settings.metric is not None and settings.encoder and not settings.subjects:
         raise RecipeError(
-            f"metric {settings.metric} came with encoder {settings.encoder} and subjects {settings.subjects}, expected "
-            "both: it tells what is asked of subjects in an encoder's vectors. Set them, or leave the metric out"
+            f"metric {settings.metric} came with encoder {settings.encoder} and no subjects, expected both: it tells "
+            "what is asked of subjects in an encoder's vectors. Set them, or leave the metric out"
         )
+    if metric is None and settings.metric is not None:
+        metric = open_metric(settings.metric)
     if settings.encoder is not None:
-        if metric is None and settings.metric is not None:
-            metric = open_metric(settings.metric)
         return SentenceKeys(settings.encoder, backbone.device, settings.subjects, metric)
     with ExitStack() as opened:
-        reader = opened.enter_context(closing(KeyReader(backbone, recipe.key_layer, settings.pooling)))
+        reader = opened.enter_context(closing(KeyReader(backbone, recipe.key_layer, settings.pooling, metric)))
         reader.check_order(recipe.block_modules)
         opened.pop_all()
     return reader

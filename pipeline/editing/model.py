@@ -21,7 +21,6 @@ from pipeline.editing.clauses import Clause
 from pipeline.editing.clusters import Clusters, Step
 from pipeline.editing.curriculum import Curriculum, Lesson, Plan, stack
 from pipeline.editing.edit import Edit, EditError, Outcome, Route, edits_from_arrow
-from pipeline.editing.encoders import SentenceKeys
 from pipeline.editing.families import Recipe, resolve
 from pipeline.editing.folder import CLUSTERS, KEYS, RECORDS
 from pipeline.editing.forced import Forced
@@ -327,8 +326,7 @@ class EditedModel:
             KEYS: keys,
             RECORDS: self.records.to_table(),
         }
-        metric = self.encoder.metric if isinstance(self.encoder, SentenceKeys) else None
-        return checkpoint.write_folder(Path(directory), self.blocks, tables, metric, self._manifest).digest
+        return checkpoint.write_folder(Path(directory), self.blocks, tables, self.encoder.metric, self._manifest).digest
 
     @classmethod
     def load(
@@ -372,6 +370,7 @@ class EditedModel:
             key_width=self.clusters.width,
             backbone=BackboneEntry(reference=backbone.reference, task=backbone.task, digest=backbone.digest),
             encoder=self.encoder.entry,
+            metric=self.encoder.metric.digest if self.encoder.metric else None,
             recipe=asdict(self.recipe) | {"block_modules": list(self.recipe.block_modules)},
             settings=self.settings.model_dump(mode="json"),
             files=files,

@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     from pipeline.editing.model import EditedModel
 
 
-def _identity(entry: EncoderEntry | None) -> dict[str, str | None] | None:
-    return None if entry is None else entry.model_dump(exclude={"reference"})
-
-
 def _named(entry: EncoderEntry | None) -> str:
     return "none" if entry is None else f"{entry.reference} with digest {entry.digest}"
 
@@ -68,10 +64,15 @@ def restored(
                 f"{manifest.key_width}, expected {expected}: the files are not of one version"
             )
         made_by = model.encoder.entry
-        if _identity(made_by) != _identity(manifest.encoder):
+        if (made_by and made_by.digest) != (manifest.encoder and manifest.encoder.digest):
             raise CheckpointError(
                 f"{folder} has keys by the encoder {_named(manifest.encoder)}, but {_named(made_by)} is what its "
                 "settings lead to here: bring the encoder that it was made with"
+            )
+        if (metric and metric.digest) != manifest.metric:
+            raise CheckpointError(
+                f"{folder} has the metric {metric and metric.digest}, its manifest says {manifest.metric}: the files "
+                "are not of one version"
             )
         checkpoint.read_blocks(folder, manifest, model.blocks)
         check_together(manifest, tables, records, model.blocks.ids)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,12 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.editing.backbone import Backbone
+from pipeline.editing.edit import Edit
 from pipeline.editing.index import TOLERANCE
 from pipeline.editing.keys import KeyReader, last_real_token
 from pipeline.editing.loading import from_objects
+from pipeline.editing.metric import Metric, MetricError, whitened
 from pipeline.editing.model import EditedModel
 from pipeline.editing.pooling import BATCH
 from pipeline.settings import EditingSettings
+from tests.editing.edited import new_model, teach
 from tests.editing.tiny import FAMILIES, LAYERS, WIDTH, Family, task_of, tiny_backbone
 
 PROMPTS = ["Who wrote the first novel in the series?", "Paris", "The capital of the northern province is", "My sister"]
@@ -225,3 +230,28 @@ def test_a_request_that_goes_on_from_a_cache_is_refused() -> None:
         cache = backbone.model(input_ids=ids[:, :-1], use_cache=True).past_key_values
     with pytest.raises(ValueError, match="pass the whole prompt"):
         edited.generate(ids, mask, max_new_tokens=2, past_key_values=cache)
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean"])
+def test_hidden_states_may_go_through_a_metric_which_a_version_carries(pooling: Any, tmp_path: Path) -> None:
+    plain = new_model("gpt2", pooling=pooling)
+    states = plain.encoder.of([f"Who was number {i} on the list?" for i in range(60)])
+    plain.close()
+    metric = whitened(states)
+    path = tmp_path / "metric.safetensors"
+    path.write_bytes(metric.content)
+    asked, other = "Who wrote the first novel?", "When did the museum move?"
+    model = new_model("gpt2", pooling=pooling, metric=path)
+    torch.testing.assert_close(model.encoder.of([asked])[0].norm(), torch.tensor(1.0))
+    teach(model, [Edit(asked, "Ada"), Edit(other, "1847")])
+    assert model.generate([asked, other]) == ["Ada", "1847"]
+    digest = model.save(tmp_path / "version")
+    model.close()
+    path.unlink()
+    loaded = EditedModel.load(tmp_path / "version", backbone=tiny("gpt2"), index="memory")
+    assert loaded.generate([asked, other]) == ["Ada", "1847"]
+    assert loaded.save(tmp_path / "again") == digest
+    loaded.close()
+    path.write_bytes(Metric(torch.zeros(3), torch.eye(3)).content)
+    with pytest.raises(MetricError, match="expected 3"):
+        new_model("gpt2", pooling=pooling, metric=path)

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save
 from torch.nn.functional import normalize
 
-from pipeline.editing.metric import LEAST_PAIRS, WIDTH, Metric, MetricError, fitted, open_metric, read_metric
+from pipeline.editing.metric import LEAST_PAIRS, WIDTH, Metric, MetricError, fitted, open_metric, read_metric, whitened
 
 
 def pairs(count: int, seed: int, width: int = 96) -> tuple[torch.Tensor, torch.Tensor]:
@@ -42,6 +42,20 @@ def test_it_comes_back_from_its_file_and_is_told_from_others(tmp_path: Path) -> 
     questions, _ = pairs(5, seed=2)
     assert torch.equal(again(questions), metric(questions))
     assert again.digest == metric.digest != other.digest
+
+
+def test_whitened_vectors_have_no_mean_and_vary_alike() -> None:
+    generator = torch.Generator().manual_seed(0)
+    spread = torch.logspace(2, -2, 24)
+    vectors = 50 + torch.randn(200, 24, generator=generator) * spread
+    metric = whitened(vectors)
+    assert metric.width == 24
+    mapped = (vectors - metric.mean) @ metric.directions
+    torch.testing.assert_close(mapped.mean(0), torch.zeros(24), atol=1e-3, rtol=0)
+    torch.testing.assert_close(mapped.T @ mapped / 200, torch.eye(24), atol=1e-2, rtol=0)
+    assert whitened(vectors[:LEAST_PAIRS]).width == LEAST_PAIRS // 2
+    with pytest.raises(MetricError, match="3 prompts came"):
+        whitened(vectors[:3])
 
 
 def test_vectors_narrower_than_the_metric_keep_their_width() -> None:

@@ -38,7 +38,7 @@ class Candidate:
         pooling: of the key layer.
         encoder: sentence encoder; None where the backbone makes the key.
         subjects: whether edits with a subject apply only to prompts that name it.
-        metric: under which an encoder's vectors of what is asked of subjects are compared; None: their own.
+        metric: what hidden states go through, or an encoder's vectors of what is asked of subjects; None: nothing.
     """
 
     key_layer: str | None
@@ -52,7 +52,8 @@ class Candidate:
         """As a person calls it."""
         made = self.encoder or f"{self.key_layer}, {'last token' if self.pooling == 'last' else 'mean'}"
         gated = f"{made}, subjects" if self.subjects else made
-        return f"{gated}, metric" if self.metric else gated
+        mapped = "metric" if self.encoder else "whitened"
+        return f"{gated}, {mapped}" if self.metric else gated
 
     @property
     def cost(self) -> tuple[bool, bool, bool, bool]:

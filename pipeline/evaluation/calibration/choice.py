@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.editing.backbone import Backbone
-from pipeline.editing.metric import Metric
+from pipeline.editing.metric import LEAST_PAIRS, Metric, whitened
 from pipeline.evaluation.calibration.candidates import Candidate, block_settings, candidates, keys_of
 from pipeline.evaluation.calibration.keyed import Keyed, by_clauses, whole
 from pipeline.evaluation.calibration.result import Bound, Calibration, FalseRoute, OwnNegatives, Rate, Tried
@@ -117,11 +117,16 @@ def calibrate(
     with track(f"trying {len(sources)} ways to make keys of {len(trial.prompts)} prompts", len(sources)) as advance:
         for source in sources:
             keys = keys_of(source, backbone, settings, trial.prompts)
-            ways = [(source, whole(trial, keys, gate=False))]
             if source.encoder is None:
-                ways.append((replace(source, subjects=True), whole(trial, keys, gate=True)))
+                ways = [(way, whole(trial, keys, way.subjects)) for way in (source, replace(source, subjects=True))]
+                if len(trial.unedited) >= LEAST_PAIRS:
+                    metric = whitened(keys_of(source, backbone, settings, trial.unedited))
+                    ways += [
+                        (replace(way, metric=metric), whole(trial, metric(keys), way.subjects))
+                        for way in (source, replace(source, subjects=True))
+                    ]
             else:
-                ways += by_clauses(source, keys, backbone, settings, trial)
+                ways = [(source, whole(trial, keys, gate=False)), *by_clauses(source, keys, backbone, settings, trial)]
             attempts += [Attempt(way, keyed, measured(trial, keyed)) for way, keyed in ways]
             advance(1)
     bounds = _bounds(trial, attempts, {kind: uncertain if kind in UNCERTAIN else wanted for kind in BOUNDABLE}, bound)

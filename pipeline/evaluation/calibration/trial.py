@@ -81,6 +81,7 @@ class Trial:
         subjects: of each edit, as the gate takes it; empty where it has none.
         questions: in the order of their kinds' coming.
         naming: for each question the subjects of edits that it names.
+        unedited: prompts of edits outside the index.
         pairs: of edits outside the index, what their prompts and their rephrases ask of their subjects.
     """
 
@@ -89,6 +90,7 @@ class Trial:
     subjects: tuple[str, ...]
     questions: tuple[Question, ...]
     naming: tuple[list[str], ...]
+    unedited: tuple[str, ...] = ()
     pairs: tuple[tuple[Clause, Clause], ...] = ()
 
     @property
@@ -135,7 +137,8 @@ def make_trial(backbone: Backbone, reports: pa.Table, traffic: Sequence[str], wa
     asked = [question for question in asked if question.prompt in fitting]
     naming = _naming(edits, subjects, [question.prompt for question in asked])
     outside = [as_edit(row) for row in rows if row["edit_id"] not in places]
-    trial = Trial(edits, len(outside), subjects, tuple(asked), naming, tuple(_pairs(outside)))
+    unedited = tuple(edit.prompt for edit in outside)
+    trial = Trial(edits, len(outside), subjects, tuple(asked), naming, unedited, tuple(_pairs(outside)))
     for kind in ("rephrase", "distractor"):
         if not (len(trial.of(kind, choosing=True)) and len(trial.of(kind, choosing=False))):
             raise CalibrationError(
