@@ -28,6 +28,9 @@ class EditingSettings(BaseModel):
     encoder: str | None = Field(
         None, description="sentence encoder that makes the keys: folder, hub id or minilm; none: the backbone"
     )
+    encoder_layers: int | None = Field(
+        None, gt=0, description="of the sentence encoder's layers, the lowest, that are run; none: all"
+    )
     key_layer: str | None = Field(None, description="module of the backbone whose output is the key")
     pooling: Pooling = Field("last", description="the key is that at the prompt's last token, or the mean over it")
     block_modules: tuple[str, ...] | None = Field(None, description="linear modules that carry blocks")

@@ -81,14 +81,22 @@ class SentenceKeys:
         device: where it goes.
         apart: whether subjects have keys of their own.
         metric: of the clauses; None: the encoder's own.
+        layers: how many of its layers are run; None: all.
 
     Raises:
-        EncoderError: it cannot be loaded.
+        EncoderError: it cannot be loaded, or has fewer layers.
         MetricError: the metric was fitted for vectors of another width.
     """
 
-    def __init__(self, reference: str, device: torch.device, apart: bool = False, metric: Metric | None = None) -> None:
-        self._encoder = SentenceEncoder(reference, device)
+    def __init__(
+        self,
+        reference: str,
+        device: torch.device,
+        apart: bool = False,
+        metric: Metric | None = None,
+        layers: int | None = None,
+    ) -> None:
+        self._encoder = SentenceEncoder(reference, device, layers)
         self.apart = apart
         self.metric = metric
         if metric is not None:
@@ -99,7 +107,7 @@ class SentenceKeys:
 
     @property
     def entry(self) -> EncoderEntry:
-        """Where it came from, and the digest of its weights and tokenizer."""
+        """Where it came from, and the digest of the weights that are run and of the tokenizer."""
         return EncoderEntry(reference=self._encoder.reference, digest=self._encoder.digest)
 
     def of(self, prompts: Sequence[str]) -> torch.Tensor:

@@ -191,7 +191,7 @@ def open_keys(
     if metric is None and settings.metric is not None:
         metric = open_metric(settings.metric)
     if settings.encoder is not None:
-        return SentenceKeys(settings.encoder, backbone.device, settings.subjects, metric)
+        return SentenceKeys(settings.encoder, backbone.device, settings.subjects, metric, settings.encoder_layers)
     with ExitStack() as opened:
         reader = opened.enter_context(closing(KeyReader(backbone, recipe.key_layer, settings.pooling, metric)))
         reader.check_order(recipe.block_modules)

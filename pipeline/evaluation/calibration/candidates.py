@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from pipeline.editing.families import Recipe, RecipeError, resolve
 from pipeline.editing.folder import METRIC
 from pipeline.editing.keys import open_keys
 from pipeline.editing.metric import Metric
-from pipeline.editing.sentences import MINILM, minilm
+from pipeline.editing.sentences import MINILM, depth, minilm
 from pipeline.settings import EditingSettings, Pooling, Task
 
 LAYERS = 5
@@ -39,6 +40,7 @@ class Candidate:
         encoder: sentence encoder; None where the backbone makes the key.
         subjects: whether edits with a subject apply only to prompts that name it.
         metric: what hidden states go through, or an encoder's vectors of what is asked of subjects; None: nothing.
+        layers: of the encoder that are run; None: all.
     """
 
     key_layer: str | None
@@ -46,24 +48,28 @@ class Candidate:
     encoder: str | None
     subjects: bool
     metric: Metric | None = None
+    layers: int | None = None
 
     @property
     def name(self) -> str:
         """As a person calls it."""
         made = self.encoder or f"{self.key_layer}, {'last token' if self.pooling == 'last' else 'mean'}"
+        made = made if self.layers is None else f"{made}, {self.layers} layers"
         gated = f"{made}, subjects" if self.subjects else made
         mapped = "metric" if self.encoder else "whitened"
         return f"{gated}, {mapped}" if self.metric else gated
 
     @property
-    def cost(self) -> tuple[bool, bool, bool, bool]:
-        """Orders candidates, the cheaper first: no encoder, then what sets less."""
-        return self.encoder is not None, self.subjects, self.metric is not None, self.pooling != "last"
+    def cost(self) -> tuple[bool, int, bool, bool, bool]:
+        """Orders candidates, the cheaper first: no encoder, then one of few layers, then what sets less."""
+        layers = sys.maxsize if self.layers is None else self.layers
+        return self.encoder is not None, layers, self.subjects, self.metric is not None, self.pooling != "last"
 
     def settings(self, radius: float | None, subject_radius: float | None) -> dict[str, Any]:
         """The fields of ``EditingSettings`` that it stands for; None where a default or nothing is meant."""
         return {
             "encoder": self.encoder,
+            "encoder_layers": self.layers,
             "key_layer": self.key_layer,
             "pooling": self.pooling,
             "subjects": self.subjects,
@@ -82,7 +88,7 @@ def block_settings(candidate: Candidate, task: Task, settings: EditingSettings) 
 
 
 def candidates(backbone: Backbone, settings: EditingSettings, encoders: Sequence[str]) -> list[Candidate]:
-    """Every way to make keys, without the gate: hidden states first, then encoders.
+    """Every way to make keys, without the gate: hidden states first, then encoders, whole and cut in half.
 
     Args:
         backbone: the model that is edited.
@@ -90,12 +96,17 @@ def candidates(backbone: Backbone, settings: EditingSettings, encoders: Sequence
         encoders: folders or hub ids of sentence encoders; MiniLM is tried too where it is installed.
 
     Raises:
+        EncoderError: there is no such encoder.
         RecipeError: there is no recipe for this backbone.
     """
     layers = key_layers(backbone, settings)
     found = [Candidate(layer, pooling, None, False) for layer in layers for pooling in get_args(Pooling)]
     named = dict.fromkeys([*([MINILM] if minilm() else []), *encoders])
-    return found + [Candidate(None, "last", encoder, False) for encoder in named]
+    return found + [
+        Candidate(None, "last", encoder, False, layers=layers)
+        for encoder in named
+        for layers in dict.fromkeys((None, depth(encoder) // 2 or None))
+    ]
 
 
 def key_layers(backbone: Backbone, settings: EditingSettings) -> list[str]:

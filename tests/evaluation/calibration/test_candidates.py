@@ -48,11 +48,11 @@ def test_blocks_that_are_set_bound_the_key_layers(tmp_path: Path) -> None:
     assert key_layers(tiny("t5"), odd) == ["shared"]
 
 
-def test_hidden_states_come_before_encoders_and_each_encoder_once(tmp_path: Path) -> None:
+def test_hidden_states_come_before_encoders_and_each_encoder_once_whole_and_once_cut_in_half(tmp_path: Path) -> None:
     folder = str(tiny_encoder(tmp_path / "encoder"))
     found = candidates(tiny("gpt2"), NONE, [folder, folder])
-    assert [each.encoder for each in found].count(folder) == 1
-    assert found[-1] == Candidate(None, "last", folder, False)
+    assert [each.layers for each in found if each.encoder == folder] == [None, 1]
+    assert found[-1] == Candidate(None, "last", folder, False, layers=1)
     assert found == sorted(found, key=lambda each: each.encoder is not None)
     assert len({each.name for each in found}) == len(found)
     assert keys_of(found[-1], tiny("gpt2"), NONE, PROMPTS).shape == (3, 16)
@@ -89,6 +89,7 @@ def test_the_cheaper_of_two_candidates_sets_less() -> None:
     dearer = [
         Candidate("a", "mean", None, False),
         Candidate("a", "last", None, True),
+        Candidate(None, "last", "e", True, layers=1),
         Candidate(None, "last", "e", False),
     ]
     costs = [hidden.cost, *(each.cost for each in dearer)]
