@@ -35,6 +35,11 @@ def taken_back(source: str) -> list[str]:
     return source.removeprefix(UNDO).partition(" ")[0].split(",") if source.startswith(UNDO) else []
 
 
+def why_taken_back(source: str) -> str:
+    """Why such a source takes them back; empty if nobody said."""
+    return source.removeprefix(UNDO).partition(" ")[2] if source.startswith(UNDO) else ""
+
+
 def records_of(version: Path) -> pa.Table:
     """The records of the version in a folder: schema EDITS. A column that its format lacks is null."""
     return pq.read_table(version / RECORDS, schema=EDITS)

@@ -1,4 +1,4 @@
-"""When edits end: an edit is valid until the latest time that one of its reports names, and for good if one names none."""
+"""When edits end: with the last of their reports that names an end, and never if one names none."""
 
 from __future__ import annotations
 

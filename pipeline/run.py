@@ -32,6 +32,7 @@ from pipeline.review import ReviewQueue
 from pipeline.settings import Settings
 from pipeline.sources import files, pairs
 from pipeline.telling import Teller
+from pipeline.trust import check_models
 from schemas.reports import CONTRADICTIONS, DUPLICATES, QUARANTINE, REPORTS, REVIEW
 from workers.connect import connected
 from workers.ingestion import IngestionWorker
@@ -100,6 +101,7 @@ def run(settings: Settings, source: str, backbone: str, teller: Teller) -> RunRe
         BusyError: another run is at work in this home.
         RegistryError, SpreadError, IndexHomeError: a part that is named in the settings cannot be reached.
         SourceError: there is no such source.
+        TrustError: the settings do not let the source be read, or the backbone or encoder be loaded.
     """
     journal = Journal(settings.home)
     try:
@@ -108,7 +110,9 @@ def run(settings: Settings, source: str, backbone: str, teller: Teller) -> RunRe
                 from pipeline.editing.index.server import check_server  # takes a second to import
 
                 check_server(settings.qdrant_url)
-            registry = Registry(settings.tracking_uri, settings.name, journal.home / "artifacts")
+            trusted = settings.trust.models
+            check_models((backbone, settings.editing.encoder), trusted)
+            registry = Registry(settings.tracking_uri, settings.name, journal.home / "artifacts", trusted)
             with connected(settings.ray_address):
                 return _Run(settings, journal, registry, backbone, teller).night(source)
     finally:

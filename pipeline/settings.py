@@ -15,6 +15,7 @@ from pydantic_settings import (
 )
 
 from pipeline.evaluation.gate import GateSettings
+from pipeline.secret_fields import check_no_secrets
 
 Task = Literal["seq2seq", "causal", "classification"]
 Pooling = Literal["last", "mean"]
@@ -121,6 +122,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments before the environment before the file."""
-        file = YamlConfigSettingsSource(settings_cls, yaml_file=os.environ.get("MELO_CONFIG", "melo.yaml"))
+        """Arguments before the environment before the file, which holds no secrets."""
+        name = os.environ.get("MELO_CONFIG", "melo.yaml")
+        file = YamlConfigSettingsSource(settings_cls, yaml_file=name)
+        check_no_secrets(file.yaml_data, name)
         return init_settings, env_settings, file

@@ -341,6 +341,7 @@ class EditedModel:
         index: Place | None = None,
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
+        models: Sequence[str] = (),
     ) -> EditedModel:
         """Reads what ``save`` wrote and rebuilds its index.
 
@@ -349,12 +350,14 @@ class EditedModel:
             backbone: where the backbone is at hand, or lies elsewhere now; else it is loaded from where the
                 folder says it came from.
             index, device, dtype: as in ``from_backbone``.
+            models: patterns of the backbones and encoders that the folder may name; see ``pipeline.trust``. None: all.
 
         Raises:
+            TrustError: the folder names another one; nothing was loaded.
             CheckpointError: the folder is not whole and unchanged, or the backbone is another one; the message
                 says what was found and what was expected.
         """
-        return restored(cls, Path(directory), backbone, index, device, dtype)
+        return restored(cls, Path(directory), backbone, index, device, dtype, models)
 
     def adopt(self, version: int, next_block: int, clusters: Clusters, records: Records) -> None:
         """Goes on where another model stood, whose blocks this one has already, and builds the index anew."""

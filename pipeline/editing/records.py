@@ -21,8 +21,8 @@ class Record:
         edit: the edit.
         outcome: what became of it when it was made.
         state: ``live`` while a key leads to its block; ``failed`` when it was never learned; ``replaced`` by a
-            later edit of the same prompt; ``undone`` on request; ``evicted`` by a conflict in paper mode; ``expired`` when its
-            time was over.
+            later edit of the same prompt; ``undone`` on request; ``evicted`` by a conflict in paper mode;
+            ``expired`` when its time was over.
         version: version of the model that last changed this line.
     """
 

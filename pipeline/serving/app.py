@@ -22,8 +22,9 @@ from transformers import TextStreamer
 
 from pipeline.editing.edit import Route
 from pipeline.serving.batching import NO_CHAMPION, Batcher, NotReadyError
+from pipeline.serving.body import BodyLimit
 from pipeline.serving.champion import Champion
-from schemas.serving import Answer, Question, Response, Version
+from schemas.serving import MOST_BYTES, Answer, Question, Response, Version
 
 STREAMS = 8
 """Answered token by token at the same time, each in a thread of its own; more wait."""
@@ -42,6 +43,7 @@ def make_app(champion: Champion) -> FastAPI:
         await asyncio.to_thread(champion.close)
 
     app = FastAPI(title="melo", lifespan=living)
+    app.add_middleware(BodyLimit, most=MOST_BYTES)
 
     @app.get("/health")
     async def health() -> dict[str, str]:
