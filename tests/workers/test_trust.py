@@ -78,7 +78,7 @@ def story(cluster: TwoNodes, backbone: Path, tmp_path_factory: pytest.TempPathFa
 
 
 def test_an_edit_whose_time_is_over_leaves_with_the_next_version(story: Story) -> None:
-    first, second, third = story.nights
+    _, second, third = story.nights
     assert all(night.promoted for night in story.nights)
     assert set(story.edits(1).values()) == {"live"}
     assert (second.expired, second.counts["edits"]) == (1, 1)  # in one version with what is new
