@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.editing.folder import RECORDS
+from pipeline.editing.unpacking import unpacked
 from pipeline.expiry import over
 from pipeline.journal import Journal, Night
 from pipeline.sources import Aside
@@ -24,6 +25,7 @@ from schemas.reports import CONTRADICTIONS, REPORTS
 if TYPE_CHECKING:
     from pipeline.registry.promotions import Promotion
 
+_EDITS = [(field.name, field.type) for field in EDITS]
 UNDO = "undo:"
 """A source that begins with it names edits that are to be taken back, by their ids, and behind a space why."""
 KNOWN = ("live", "failed", "evicted")
@@ -42,7 +44,10 @@ def why_taken_back(source: str) -> str:
 
 def records_of(version: Path) -> pa.Table:
     """The records of the version in a folder: schema EDITS. A column that its format lacks is null."""
-    return pq.read_table(version / RECORDS, schema=EDITS)
+    path = version / RECORDS
+    table = unpacked(path.read_bytes(), path)
+    columns = [table[name] if name in table.column_names else pa.nulls(table.num_rows, kind) for name, kind in _EDITS]
+    return pa.table(columns, schema=EDITS)
 
 
 def _states(version: Path | None) -> dict[str, str]:
