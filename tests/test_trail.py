@@ -88,7 +88,7 @@ def taught(home: Home) -> Iterator[tuple[Home, Night]]:
     yield home, home.night("one")
 
 
-def test_an_edit_rests_on_a_reporter_unless_somebody_who_gave_a_name_reported_it_too(
+def test_an_edit_rests_on_a_reporter_unless_somebody_with_a_name_reported_it_too(
     taught: tuple[Home, Night],
 ) -> None:
     home, night = taught
