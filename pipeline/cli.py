@@ -25,6 +25,8 @@ app = typer.Typer(
 )
 bench = typer.Typer(help="Measure the editor on this machine.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
+edits = typer.Typer()
+app.add_typer(edits, name="edits")
 register(bench)
 
 
@@ -111,15 +113,29 @@ def status(as_json: AsJson = False) -> None:
     versions.status(as_json)
 
 
-@app.command()
-def edits(
-    edit_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="The first digits do.")] = None,
+@edits.callback(invoke_without_command=True)
+def list_edits(
+    context: typer.Context,
+    number: Annotated[
+        int | None, typer.Option("--version", min=1, help="Of this version, with the reports each rests on.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the champion's edits, or show one."""
-    from pipeline.commands import versions
+    """List the champion's edits, or those of a version; melo edits show ID tells all about one."""
+    from pipeline.commands import edits as commands
 
-    versions.edits(edit_id, as_json)
+    if context.invoked_subcommand is None:
+        commands.listing(number, as_json)
+
+
+@edits.command("show")
+def show_edit(
+    edit_id: Annotated[str, typer.Argument(metavar="ID", help="The first digits do.")], as_json: AsJson = False
+) -> None:
+    """Show the trail of an edit: who reported it, which versions have it, when they were in use, what ended it."""
+    from pipeline.commands import edits as commands
+
+    commands.show(edit_id, as_json)
 
 
 @app.command()
@@ -138,12 +154,16 @@ def review(
 
 @app.command()
 def undo(
-    edit_id: Annotated[str, typer.Argument(metavar="ID", help="The first digits do.")], as_json: AsJson = False
+    edit_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="The first digits do.")] = None,
+    reporter: Annotated[
+        str | None, typer.Option(metavar="NAME", help="All that this reporter asked for, and nobody else.")
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Take one of the champion's edits back: a new version without it."""
+    """Take edits of the champion back, one or a reporter's: a new version without them."""
     from pipeline.commands import nights
 
-    nights.undo(edit_id, as_json)
+    nights.undo(edit_id, reporter, as_json)
 
 
 @app.command()
@@ -384,7 +404,13 @@ def blocks(
 
 def main() -> None:
     """Entry point of the ``melo`` script."""
-    app()
+    from pipeline.errors import MeloError
+
+    try:
+        app()
+    except MeloError as error:  # of the settings, which commands read before anything else
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":

@@ -14,28 +14,40 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.editing.folder import RECORDS
+from pipeline.editing.unpacking import unpacked
+from pipeline.expiry import over
 from pipeline.journal import Journal, Night
 from pipeline.sources import Aside
+from pipeline.sources.policy import Ask, Earlier
 from schemas.edits import EDITS
-from schemas.reports import REPORTS
+from schemas.reports import CONTRADICTIONS, REPORTS
 
 if TYPE_CHECKING:
     from pipeline.registry.promotions import Promotion
 
+_EDITS = [(field.name, field.type) for field in EDITS]
 UNDO = "undo:"
-"""A source that begins with it names edits that are to be taken back, by their ids."""
+"""A source that begins with it names edits that are to be taken back, by their ids, and behind a space why."""
 KNOWN = ("live", "failed", "evicted")
-"""States of records whose edits a version is to know; the others were replaced or undone."""
+"""States of records whose edits a version is to know; the others were replaced or undone, or their time is over."""
 
 
 def taken_back(source: str) -> list[str]:
     """Ids of the edits that a source takes back; none for a source of reports."""
-    return source.removeprefix(UNDO).split(",") if source.startswith(UNDO) else []
+    return source.removeprefix(UNDO).partition(" ")[0].split(",") if source.startswith(UNDO) else []
+
+
+def why_taken_back(source: str) -> str:
+    """Why such a source takes them back; empty if nobody said."""
+    return source.removeprefix(UNDO).partition(" ")[2] if source.startswith(UNDO) else ""
 
 
 def records_of(version: Path) -> pa.Table:
     """The records of the version in a folder: schema EDITS. A column that its format lacks is null."""
-    return pq.read_table(version / RECORDS, schema=EDITS)
+    path = version / RECORDS
+    table = unpacked(path.read_bytes(), path)
+    columns = [table[name] if name in table.column_names else pa.nulls(table.num_rows, kind) for name, kind in _EDITS]
+    return pa.table(columns, schema=EDITS)
 
 
 def _states(version: Path | None) -> dict[str, str]:
@@ -86,15 +98,39 @@ class EditLog:
 
     def known(self, night: Night) -> dict[str, Aside | None]:
         """What was admitted before a night, for ``pipeline.sources.admit``."""
-        nights = [other for other in self._journal.nights() if other.number < night.number]
+        nights = self._before(night)
         log = self._latest(nights)
         states = _states(self._folder(night.base))
         left = self._left(log, night.base, states)
         known: dict[str, Aside | None] = dict.fromkeys([*log, *(edit for edit in states if states[edit] in KNOWN)])
+        for edit in over(nights, datetime.fromisoformat(night.begun)):
+            known.pop(edit, None)  # a report of it that is valid still asks for it anew
         if left:
             places = self._places(nights, set(left))
             known |= {edit: Aside(how.until, frozenset(places[edit])) for edit, how in left.items() if edit in log}
         return known
+
+    def earlier(self, night: Night) -> Earlier:
+        """What waited for a quorum before a night, or did not prevail, for ``pipeline.sources.policy``."""
+        waiting: dict[Ask, dict[str, Any]] = {}
+        counted: set[Ask] = set()
+        for other in self._before(night):
+            file = other.folder / "waiting.parquet"  # nights of earlier releases have none
+            for row in pq.read_table(file, schema=REPORTS).to_pylist() if file.is_file() else ():
+                waiting.setdefault((row["edit_id"], row["source"], row["line"]), row)
+            file = other.folder / "contradictions.parquet"
+            if file.is_file():
+                columns = ("dropped_edit_id", "dropped_source", "dropped_line")
+                table = pq.read_table(file, schema=CONTRADICTIONS).select(columns)
+                counted.update(zip(*(column.to_pylist() for column in table.columns), strict=True))
+        begun = datetime.fromisoformat(night.begun)
+        valid = [row for row in waiting.values() if row["valid_until"] is None or row["valid_until"] > begun]
+        return Earlier(pa.Table.from_pylist(valid, REPORTS), frozenset(counted))
+
+    def expired(self, night: Night) -> list[str]:
+        """The edits of a night's base whose time was over when the night began, and which none of its reports renew."""
+        gone = over(self._journal.nights(), datetime.fromisoformat(night.begun))
+        return [edit for edit, state in _states(self._folder(night.base)).items() if state in KNOWN and edit in gone]
 
     def waiting(self, night: Night) -> bool:
         """Whether anything was admitted since a night last made a version. What the gate kept back does not count."""
@@ -109,8 +145,8 @@ class EditLog:
     def to_teach(self, night: Night) -> pa.Table:
         """What a night's base does not know: tonight's edits and those of nights that the gate kept back.
 
-        What was undone, replaced or rolled back is taught only if it was admitted again since, and what the model
-        cannot take never.
+        What was undone, replaced or rolled back is taught only if it was admitted again since. What the model cannot
+        take is never taught, and what is not valid any more neither.
 
         Returns:
             A table of schema REPORTS, in the order in which the edits were admitted last.
@@ -118,11 +154,11 @@ class EditLog:
         log = self._latest(self._journal.nights())
         states = _states(self._folder(night.base))
         left = self._left(log, night.base, states)
-        refused = self.refused()
+        never = self.refused().keys() | over(self._journal.nights(), datetime.fromisoformat(night.begun))
         rows = [
             row
             for edit, row in log.items()
-            if edit not in refused
+            if edit not in never
             and states.get(edit) not in KNOWN
             and (edit not in left or row["admitted"] > left[edit].since)
         ]
@@ -145,6 +181,9 @@ class EditLog:
         for night in self._journal.nights():
             refused |= self._journal.results(night).get("version", {}).get("refused", {})
         return refused
+
+    def _before(self, night: Night) -> list[Night]:
+        return [other for other in self._journal.nights() if other.number < night.number]
 
     def _folder(self, digest: str | None) -> Path | None:
         return None if digest is None else self._journal.versions / digest

@@ -15,11 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.journal import Journal, Night, Settlement
+from pipeline.sources.policy import REVIEWED
 from pipeline.sources.report import PROMPT_CHARACTERS, checked
 from schemas.reports import REPORTS
-
-SOURCE = "melo review"
-"""Where reports that reviewers made come from; their line is the settlement's number."""
 
 
 class ReviewQueue:
@@ -102,7 +100,7 @@ class ReviewQueue:
 def _report(complaint: dict[str, Any], settlement: Settlement) -> dict[str, Any]:
     settled = datetime.fromisoformat(settlement.settled)
     row = checked(_fields(complaint, settlement), settled, settled)
-    return row | {"source": SOURCE, "line": settlement.number}
+    return row | {"source": REVIEWED, "line": settlement.number}
 
 
 def _fields(complaint: dict[str, Any], settlement: Settlement) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from pipeline.review import ReviewQueue
 from pipeline.settings import Settings
 from pipeline.sources import files, pairs
 from pipeline.telling import Teller
+from pipeline.trust import check_models
 from schemas.reports import CONTRADICTIONS, DUPLICATES, QUARANTINE, REPORTS, REVIEW
 from workers.connect import connected
 from workers.ingestion import IngestionWorker
@@ -48,7 +49,9 @@ TABLES = {
     "duplicates": DUPLICATES,
     "contradictions": CONTRADICTIONS,
 }
-"""What ingestion writes into a night's folder, and its schemas."""
+"""What ingestion counts and writes into a night's folder, and its schemas."""
+SOURCE_CHARACTERS = 4000
+"""MLflow holds no longer parameters than half as much again."""
 PASSING = (OSError, IndexHomeError, RegistryError, SpreadError, sqlite3.OperationalError)
 """Errors that a night waits out: it goes on where it stopped. After any other, the next night begins anew."""
 
@@ -67,6 +70,7 @@ class RunResult:
         promoted: whether it is the champion now.
         scores, verdict: its own; None likewise.
         refused: edits that the model cannot take, and why.
+        expired: how many edits it has no more since their time was over.
     """
 
     night: int
@@ -79,6 +83,7 @@ class RunResult:
     scores: Scores | None = None
     verdict: Verdict | None = None
     refused: dict[str, str] | None = None
+    expired: int = 0
 
 
 def run(settings: Settings, source: str, backbone: str, teller: Teller) -> RunResult:
@@ -96,6 +101,7 @@ def run(settings: Settings, source: str, backbone: str, teller: Teller) -> RunRe
         BusyError: another run is at work in this home.
         RegistryError, SpreadError, IndexHomeError: a part that is named in the settings cannot be reached.
         SourceError: there is no such source.
+        TrustError: the settings do not let the source be read, or the backbone or encoder be loaded.
     """
     journal = Journal(settings.home)
     try:
@@ -104,7 +110,9 @@ def run(settings: Settings, source: str, backbone: str, teller: Teller) -> RunRe
                 from pipeline.editing.index.server import check_server  # takes a second to import
 
                 check_server(settings.qdrant_url)
-            registry = Registry(settings.tracking_uri, settings.name, journal.home / "artifacts")
+            trusted = settings.trust.models
+            check_models((backbone, settings.editing.encoder), trusted)
+            registry = Registry(settings.tracking_uri, settings.name, journal.home / "artifacts", trusted)
             with connected(settings.ray_address):
                 return _Run(settings, journal, registry, backbone, teller).night(source)
     finally:
@@ -129,7 +137,7 @@ class _Run:
         night = self._journal.unfinished()
         if night is None:
             if not taken_back(source):
-                files(source)  # raises before anything begins
+                files(source, self._settings.trust.sources)  # raises before anything begins
             champion = self._registry.champion()
             if champion is not None:
                 self._journal.take_in(champion.digest, champion.folder)
@@ -147,11 +155,11 @@ class _Run:
 
     def _go(self, night: Night) -> RunResult:
         counts = self._step(night, "reports", self._ingest)
-        undone, edits = taken_back(night.source), self._log.to_teach(night)
-        if not undone and not (edits.num_rows and self._log.waiting(night)):
+        undone, edits, expired = taken_back(night.source), self._log.to_teach(night), self._log.expired(night)
+        if not undone and not expired and not (edits.num_rows and self._log.waiting(night)):
             self._journal.end(night, "nothing new")
             return RunResult(night.number, night.source, counts, night.folder)
-        version = partial(self._undo, ids=undone) if undone else partial(self._teach, edits=edits)
+        version = partial(self._undo, ids=undone) if undone else partial(self._teach, edits=edits, expired=expired)
         made = self._step(night, "version", version)
         scores = Scores.model_validate(self._step(night, "scores", self._score))
         verdict = Verdict.model_validate(self._step(night, "gate", self._judge))
@@ -170,6 +178,7 @@ class _Run:
             scores,
             verdict,
             made["refused"],
+            len(made.get("expired", ())),
         )
 
     def _step(self, night: Night, name: str, work: Callable[[Night], dict[str, Any]]) -> dict[str, Any]:
@@ -187,19 +196,25 @@ class _Run:
         # What is answered while this night goes on is the next one's, however often this one is begun.
         self._step(night, queue.STEP, lambda night: {"up_to": queue.latest()})
         known, queued, answered = self._log.known(night), queue.came_before(night), queue.answered(night)
+        trusting = self._settings.trust, self._log.earlier(night)
         with crew_of(self._settings, IngestionWorker, lambda place: (), 1) as crew:
-            counts: dict[str, int] = crew.call("ingest", night.source, known, queued, answered, night.folder)
+            counts: dict[str, int] = crew.call("ingest", night.source, known, queued, answered, night.folder, *trusting)
         return counts
 
     # -- version -------------------------------------------------------------------------------------------------
 
-    def _teach(self, night: Night, edits: pa.Table) -> dict[str, Any]:
-        """Teaches what the base does not know: tonight's edits, and those of nights that were kept back."""
+    def _teach(self, night: Night, edits: pa.Table, expired: list[str]) -> dict[str, Any]:
+        """Teaches what the base does not know: tonight's edits, and those of nights that were kept back.
+
+        Edits whose time is over are taken out first.
+        """
         settings, journal, spec = self._settings, self._journal, self._spec(night.base)
 
         def arguments(place: int) -> tuple[Any, ...]:
-            return spec, self._index() if place == 0 else "memory", 1
+            return (spec, self._index(), 1, expired) if place == 0 else (spec, "memory", 1)
 
+        if expired:
+            self._say(f"taking out {len(expired):,} edits whose time is over")
         start = time.monotonic()
         with (
             self._track(f"teaching {edits.num_rows:,} edits", edits.num_rows) as advance,
@@ -209,7 +224,8 @@ class _Run:
             digest, refused = teach(crew, edits, settings.portion, units, journal.versions, advance)
             peak = crew.call("peak_bytes")
         seconds = time.monotonic() - start
-        return {"digest": digest, "refused": refused, "taught": edits.num_rows, "seconds": seconds, "peak_bytes": peak}
+        made = {"digest": digest, "refused": refused, "expired": expired, "taught": edits.num_rows}
+        return made | {"seconds": seconds, "peak_bytes": peak}
 
     def _undo(self, night: Night, ids: list[str]) -> dict[str, Any]:
         """Takes edits of the base back; nothing is trained."""
@@ -287,7 +303,11 @@ class _Run:
             self._journal.versions / digest,
             digest,
             run_name=f"night {night.number}",
-            params={"source": night.source, "base": night.base or "the backbone", "backbone": self._backbone}
+            params={
+                "source": night.source[:SOURCE_CHARACTERS],
+                "base": night.base or "the backbone",
+                "backbone": self._backbone,
+            }
             | {"trainers": self._settings.trainers, "portion": self._settings.portion}
             | self._settings.editing.model_dump(mode="json", exclude_none=True),
             scores=scores.flat() | {"edits_taught": made["taught"], "teaching_seconds": made["seconds"]},

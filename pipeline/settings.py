@@ -15,6 +15,7 @@ from pydantic_settings import (
 )
 
 from pipeline.evaluation.gate import GateSettings
+from pipeline.secret_fields import check_no_secrets
 
 Task = Literal["seq2seq", "causal", "classification"]
 Pooling = Literal["last", "mean"]
@@ -56,6 +57,27 @@ class EditingSettings(BaseModel):
     seed: int = Field(0, ge=0, description="blocks are drawn from this seed and their own id")
 
 
+class TrustSettings(BaseModel):
+    """Whom and what a run believes; see infra/TRUST.md. Lists are globs, and empty ones let everything through."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sources: tuple[str, ...] = Field((), description="folders, files and URLs that reports may be read from")
+    reporters: tuple[str, ...] = Field((), description="names of those whose reports may become edits")
+    reporter_limit: int | None = Field(
+        None, gt=0, description="reports of one reporter and night that may become edits; none: any number"
+    )
+    quorum: int = Field(1, gt=0, description="different reporters who must ask for an edit about a chosen subject")
+    quorum_subjects: tuple[str, ...] = Field((), description="these subjects, as reports or prompts name them")
+    personal_data: Literal["refuse", "allow"] = Field(
+        "refuse", description="what becomes of reports with e-mail addresses, phone, card, account or identity numbers"
+    )
+    phone_regions: tuple[str, ...] = Field(
+        ("US",), description="countries, by two letters, whose phone numbers are known without a + as well"
+    )
+    models: tuple[str, ...] = Field((), description="folders and hub ids that backbones and encoders may come from")
+
+
 class Settings(BaseSettings):
     """Everything: arguments, then the environment (``MELO_HOME``, ``MELO_EDITING__RADIUS`` ...), then a YAML file.
 
@@ -87,6 +109,7 @@ class Settings(BaseSettings):
     node_patience: float = Field(0, ge=0, description="seconds that a cluster may take to add nodes it lacks")
     editing: EditingSettings = EditingSettings()
     gate: GateSettings = GateSettings()
+    trust: TrustSettings = TrustSettings()
 
     @property
     def tracking_uri(self) -> str:
@@ -102,6 +125,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments before the environment before the file."""
-        file = YamlConfigSettingsSource(settings_cls, yaml_file=os.environ.get("MELO_CONFIG", "melo.yaml"))
+        """Arguments before the environment before the file, which holds no secrets."""
+        name = os.environ.get("MELO_CONFIG", "melo.yaml")
+        file = YamlConfigSettingsSource(settings_cls, yaml_file=name)
+        check_no_secrets(file.yaml_data, name)
         return init_settings, env_settings, file

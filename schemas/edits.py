@@ -18,7 +18,7 @@ EDITS = pa.schema(
         column("locality", pa.list_(pa.string()), "prompts whose answers must not change"),
         column("subject", pa.string(), "what the prompt is about", nullable=True),
         column("aliases", pa.list_(pa.string()), "other names of the subject"),
-        column("state", pa.string(), "live, failed, replaced, undone or evicted"),
+        column("state", pa.string(), "live, failed, replaced, undone, evicted or expired"),
         column("version", pa.int64(), "version of the model that last changed this row"),
         column("action", pa.string(), "add, expand, conflict or replace; null when not learned", nullable=True),
         column("cluster", pa.int64(), "cluster its key entered; null when not learned", nullable=True),

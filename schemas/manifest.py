@@ -59,6 +59,12 @@ class Manifest(BaseModel):
     files: dict[str, FileEntry]
     digest: Sha256 = Field("", description="of all of the above but the models' references: names the version")
 
+    @property
+    def models(self) -> list[str]:
+        """Everything that is loaded by a name that stands here: backbone and encoders."""
+        named = [self.backbone.reference, self.encoder and self.encoder.reference, self.settings.get("encoder")]
+        return [str(name) for name in named if name]
+
     def computed_digest(self) -> Sha256:
         """64 hexadecimal digits that are equal for equal versions, wherever their models are kept."""
         places = {"backbone": {"reference"}, "encoder": {"reference"}, "settings": {"encoder", "metric"}}

@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from schemas.columns import column
 
-FORMAT = 2
+FORMAT = 3
 """Counts up when a column of any table here changes its meaning, comes or goes."""
 
 TIME = pa.timestamp("us", tz="UTC")
@@ -44,8 +44,10 @@ QUARANTINE = _schema(
     column("reason", pa.string(), "what came and what was expected"),
     column("detail", pa.string(), "the first 500 characters of what came"),
     column("time", TIME, "when it was refused"),
+    column("edit_id", pa.string(), "the edit that it asks for, where it is a report", nullable=True),
+    column("reporter", pa.string(), "who sent it, likewise", nullable=True),
 )
-"""One row for each row (or file) that is no report."""
+"""One row for each row (or file) that is no report, and for each report that is not let through."""
 
 REVIEW = _schema(
     column("complaint_id", pa.string(), "32 hexadecimal digits: hash of ids in the tool and of what was said"),
@@ -67,6 +69,9 @@ DUPLICATES = _schema(
     column("source", pa.string(), "file or URL it came from"),
     column("line", pa.int64(), "as in REPORTS"),
     column("of", pa.string(), 'where it came from first, "source:line"; "version" when the model knows it already'),
+    column("reporter", pa.string(), "who sent it", nullable=True),
+    column("reported", TIME, "its time, as in REPORTS; null before format 3", nullable=True),
+    column("valid_until", TIME, "as in REPORTS", nullable=True),
 )
 """Reports of edits that are known, or were reported before."""
 
@@ -77,5 +82,8 @@ CONTRADICTIONS = _schema(
     column("dropped_edit_id", pa.string(), "the edit that does not"),
     column("dropped_target", pa.string(), "its answer"),
     column("reason", pa.string(), "why the one prevails"),
+    column("dropped_source", pa.string(), "where the first report of the one that does not came from", nullable=True),
+    column("dropped_line", pa.int64(), "likewise; these are null before format 3", nullable=True),
+    column("dropped_reporter", pa.string(), "who sent that report", nullable=True),
 )
 """Edits that were dropped for another answer to the same prompt."""

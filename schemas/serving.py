@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 MOST_PROMPTS = 256
 MOST_CHARACTERS = 20_000
 MOST_TOKENS = 2048
+MOST_BYTES = 32 << 20
+"""Of a request: as many prompts as are taken, as long as they may be, six bytes a character as JSON escapes it."""
 
 Prompt = Annotated[str, StringConstraints(min_length=1, max_length=MOST_CHARACTERS)]
 

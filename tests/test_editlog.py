@@ -31,8 +31,10 @@ class Home:
         self.journal = Journal(folder)
         self.moves: list[Promotion] = []
 
-    def night(self, base: str | None, *edits: tuple[str, str], source: str = "drop") -> Night:
-        """A night that has read its reports: line after line of a file of its own."""
+    def night(
+        self, base: str | None, *edits: tuple[str, str], source: str = "drop", until: datetime | None = None
+    ) -> Night:
+        """A night that has read its reports, valid until a time: line after line of a file of its own."""
         night = self.journal.begin(source, base)
         begun = datetime.fromisoformat(night.begun)
         rows: list[dict[str, Any]] = [
@@ -42,6 +44,7 @@ class Home:
                 "source": f"{night.number}.jsonl",
                 "line": line,
                 "time": begun - timedelta(minutes=1),
+                "valid_until": until,
                 "metadata": "{}",
             }
             for line, edit in enumerate(edits, start=1)
@@ -49,6 +52,12 @@ class Home:
         pq.write_table(pa.Table.from_pylist(rows, REPORTS), night.folder / "edits.parquet")
         pq.write_table(DUPLICATES.empty_table(), night.folder / "duplicates.parquet")
         return night
+
+    def again(self, night: Night, edit: tuple[str, str], until: datetime | None) -> None:
+        """A report of a night that asks for a known edit, valid until a time."""
+        row = {"edit_id": ident(*edit), "source": f"{night.number}.jsonl", "line": 9, "of": "version"}
+        rows = [row | {"reported": START, "valid_until": until}]
+        pq.write_table(pa.Table.from_pylist(rows, DUPLICATES), night.folder / "duplicates.parquet")
 
     def makes(self, night: Night, digest: str, states: dict[tuple[str, str], str], **refused: str) -> None:
         """The version that came of a night; ``replaced`` edits were replaced by the last one."""
@@ -196,3 +205,50 @@ def test_what_an_earlier_format_wrote_is_taught_without_aliases(home: Home, tmp_
     new.journal.take_in("one", version)
     assert edits_of(EditLog(new.journal, []).to_be_known(new.journal.versions / "one")) == [Edit(*A)]
     new.journal.close()
+
+
+SOON, LATE = START + timedelta(minutes=90), START + timedelta(hours=90)
+
+
+def test_what_is_not_valid_any_more_is_taken_out_and_not_taught(home: Home) -> None:
+    home.makes(home.night(None, A, C, until=SOON), "one", {A: "live", C: "failed"})
+    night = home.night("one", B)
+    log = EditLog(home.journal, [])
+    assert log.expired(night) == [ident(*A), ident(*C)]
+    assert home.taught(night) == [B]
+    assert log.known(night) == {}  # a report of them that is valid still asks for them anew
+    home.makes(night, "two", {A: "expired", C: "expired", B: "live"})
+    later = home.night("two")
+    assert (log.expired(later), home.taught(later)) == ([], [])
+    table = log.to_be_known(home.journal.versions / "two")
+    assert table["edit_id"].to_pylist() == [ident(*B)]
+    anew = home.night("two", A, until=LATE)
+    assert (log.expired(anew), home.taught(anew)) == ([], [A])
+
+
+def test_what_the_gate_kept_back_is_not_taught_when_its_time_is_over(home: Home) -> None:
+    home.makes(home.night(None, A, until=SOON), "one", {A: "live"})
+    assert home.taught(home.night(None, C)) == [C]
+
+
+def test_what_is_reported_anew_the_very_night_stays(home: Home) -> None:
+    home.makes(home.night(None, A, until=SOON), "one", {A: "live"})
+    night = home.night("one", A, until=LATE)
+    assert (EditLog(home.journal, []).expired(night), home.taught(night)) == ([], [])
+
+
+@pytest.mark.parametrize(("until", "goes"), [(LATE, False), (None, False), (START, True)])
+def test_the_report_that_holds_longest_counts(home: Home, until: datetime | None, goes: bool) -> None:
+    first = home.night(None, A, until=SOON)
+    home.again(first, A, until)
+    home.makes(first, "one", {A: "live"})
+    assert EditLog(home.journal, []).expired(home.night("one")) == ([ident(*A)] if goes else [])
+
+
+def test_duplicates_of_an_earlier_format_prolong_nothing(home: Home) -> None:
+    first = home.night(None, A, until=SOON)
+    home.again(first, A, None)
+    file = first.folder / "duplicates.parquet"
+    pq.write_table(pq.read_table(file).select(["edit_id", "source", "line", "of"]), file)
+    home.makes(first, "one", {A: "live"})
+    assert EditLog(home.journal, []).expired(home.night("one")) == [ident(*A)]

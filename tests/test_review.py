@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.journal import Journal, SettledError
-from pipeline.review import SOURCE, ReviewQueue
+from pipeline.review import ReviewQueue
+from pipeline.sources.policy import REVIEWED
 from pipeline.sources.strict_json import ReportError
 from tests.reviewing import read_night, span, table, write
 
@@ -51,7 +52,7 @@ def test_an_answer_is_a_report_of_the_next_night_alone(tmp_path: Path, journal: 
     assert (counts["reports"], counts["edits"], counts["review"], counts["quarantine"]) == (3, 1, 0, 2)
     (edit,) = table(journal, "edits")
     assert (edit["prompt"], edit["target"]) == ("Who wrote book 1?", "Jane Austen")
-    assert (edit["source"], edit["line"], edit["reporter"]) == (SOURCE, 1, "HUMAN ada")
+    assert (edit["source"], edit["line"], edit["reporter"]) == (REVIEWED, 1, "HUMAN ada")
     assert edit["evidence"] == "reviewed by grace\nsee the cover\nHe is Orwell."
     told = json.loads(edit["metadata"])
     assert (told["complaint_id"], told["rating"]) == (first["complaint_id"], "correctness: incorrect")

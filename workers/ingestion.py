@@ -13,7 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.journal import SCRATCH, move_whole
+from pipeline.settings import TrustSettings
 from pipeline.sources import CONFIRMED, Aside, Batch, admit, read
+from pipeline.sources.policy import Earlier, Policy
 from schemas.reports import QUARANTINE, REVIEW
 
 
@@ -27,6 +29,8 @@ class IngestionWorker:
         queued: Set[str],
         answered: pa.RecordBatch,
         folder: Path,
+        trust: TrustSettings = TrustSettings(),  # noqa: B008 (frozen)
+        earlier: Earlier = Earlier(),  # noqa: B008 (likewise)
     ) -> dict[str, int]:
         """Reads a source to its end.
 
@@ -35,14 +39,16 @@ class IngestionWorker:
             known: edits that were admitted before; see ``admit``.
             queued: ids of complaints that came before, whatever became of them.
             answered: of schema ``REPORTS``: what reviewers answered since the last time, read after the source.
-            folder: gets edits, duplicates, contradictions, quarantine and review, Parquet each.
+            folder: gets edits, duplicates, contradictions, quarantine, review and waiting, Parquet each.
+            trust: which of the reports are let through.
+            earlier: what counts for that of the nights before.
 
         Returns:
             How many rows each has; ``reports``: how many were read; ``confirmed``: how many of those in quarantine
             say that an answer was right.
         """
         counts = {"reports": answered.num_rows, "quarantine": 0, "review": 0, "confirmed": 0}
-        waiting = _Waiting(queued)
+        waiting, policy = _Waiting(queued), Policy(trust, known, earlier, datetime.now(UTC))
         with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder) as name:
             scratch = Path(name)
             with (
@@ -50,21 +56,33 @@ class IngestionWorker:
                 pq.ParquetWriter(scratch / "review.parquet", REVIEW) as review,
             ):
 
+                def refuse(rows: pa.RecordBatch) -> None:
+                    quarantine.write_batch(rows)
+                    counts["quarantine"] += rows.num_rows
+
                 def reports(batches: Iterator[Batch]) -> Iterator[pa.RecordBatch]:
                     for batch in batches:
-                        fresh, again = waiting.sort(batch.review)
+                        complaints, personal = waiting.without(batch.review, policy)
+                        fresh, again = waiting.sort(complaints)
                         review.write_batch(fresh)
-                        quarantine.write_batch(batch.quarantine)
-                        quarantine.write_batch(again)
                         counts["review"] += fresh.num_rows
-                        counts["quarantine"] += batch.quarantine.num_rows + again.num_rows
+                        passed, refused = policy.sort(batch.reports)
+                        for rows in (batch.quarantine, personal, again, refused):
+                            refuse(rows)
                         right = pc.starts_with(batch.quarantine["reason"], CONFIRMED)
                         counts["confirmed"] += pc.sum(right).as_py() or 0
                         counts["reports"] += batch.rows
-                        yield batch.reports
-                    yield answered
+                        yield passed
+                    passed, refused = policy.sort(answered)
+                    refuse(refused)
+                    yield passed
+                    passed, refused, came_earlier = policy.decide()
+                    refuse(refused)
+                    counts["reports"] += came_earlier
+                    yield passed
 
-                admission = admit(reports(read(source)), known)
+                admission = admit(reports(read(source, mask=policy.masked, allowed=trust.sources)), known)
+            pq.write_table(policy.waiting, scratch / "waiting.parquet")
             tables = {
                 "edits": admission.edits,
                 "duplicates": admission.duplicates,
@@ -89,6 +107,18 @@ class _Waiting:
         self._came = set(queued)
         self._now = datetime.now(UTC)
 
+    def without(self, review: pa.RecordBatch, policy: Policy) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+        """Complaints without personal data, of schema ``REVIEW``, and the others as rows of ``QUARANTINE``."""
+        kept: list[dict[str, Any]] = []
+        refused: list[dict[str, Any]] = []
+        for row in review.to_pylist():
+            if reason := policy.personal((name, row[name]) for name in ("prompt", "said")):
+                detail = policy.masked(f"{row['prompt']}: {row['rating']}")[:500]
+                refused.append({"source": row["source"], "line": row["line"], "reason": reason, "detail": detail})
+            else:
+                kept.append(row)
+        return pa.RecordBatch.from_pylist(kept, schema=REVIEW), self._quarantined(refused)
+
     def sort(self, review: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.RecordBatch]:
         """Complaints that are new, of schema ``REVIEW``, and the others as rows of ``QUARANTINE``."""
         fresh: list[dict[str, Any]] = []
@@ -101,7 +131,7 @@ class _Waiting:
             else:
                 fresh.append(row)
             self._came.add(row["complaint_id"])
-        return (
-            pa.RecordBatch.from_pylist(fresh, schema=REVIEW),
-            pa.RecordBatch.from_pylist([row | {"time": self._now} for row in again], schema=QUARANTINE),
-        )
+        return pa.RecordBatch.from_pylist(fresh, schema=REVIEW), self._quarantined(again)
+
+    def _quarantined(self, rows: list[dict[str, Any]]) -> pa.RecordBatch:
+        return pa.RecordBatch.from_pylist([row | {"time": self._now} for row in rows], schema=QUARANTINE)

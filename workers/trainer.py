@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -36,18 +37,22 @@ class TrainerWorker:
         index: where the lead trainer keeps the keys, a folder or a collection; what an earlier one left there goes.
             The others' keys go no further than ``memory``.
         threads: of torch.
+        expired: edits that are taken out before anything else, by the lead trainer.
     """
 
-    def __init__(self, spec: ModelSpec, index: Place, threads: int) -> None:
+    def __init__(self, spec: ModelSpec, index: Place, threads: int, expired: Sequence[str] = ()) -> None:
         torch.set_num_threads(threads)
         self._spec = spec
         self._index = index
+        self._expired = expired
 
     @cached_property
     def _model(self) -> EditedModel:
         if not isinstance(self._index, str):
             clear(self._index)
-        return self._spec.open(self._index)
+        model = self._spec.open(self._index)
+        model.expire(self._expired)
+        return model
 
     @cached_property
     def _trainer(self) -> Trainer:

@@ -49,7 +49,9 @@ def calibrate(
     with plain_errors():
         found = choose(
             load_backbone(backbone, settings.task),
-            admit((batch.reports for batch in read(reports, settled_seconds=0)), {}).edits,
+            admit(
+                (batch.reports for batch in read(reports, settled_seconds=0, allowed=settings.trust.sources)), {}
+            ).edits,
             [] if traffic is None else load_texts(traffic),
             false_routes,
             uncertain,

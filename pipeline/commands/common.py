@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from pydantic import BaseModel
-from rich.console import Console
 from rich.text import Text
 
 from pipeline.errors import MeloError
 from pipeline.settings import Settings
+from pipeline.terminal import console
 
 if TYPE_CHECKING:
     from pipeline.registry.tracking import Registered, Registry
 
-out, progress = Console(markup=False), Console(stderr=True, markup=False)
-"""What they print comes from strangers in part, whose brackets are no markup."""
+out, progress = console(), console(stderr=True)
 
 
 @contextmanager
@@ -71,7 +70,8 @@ def the_registry(settings: Settings) -> Registry:
     """What the settings name."""
     from pipeline.registry.tracking import Registry
 
-    return Registry(settings.tracking_uri, settings.name, settings.home.absolute() / "artifacts")
+    artifacts = settings.home.absolute() / "artifacts"
+    return Registry(settings.tracking_uri, settings.name, artifacts, settings.trust.models)
 
 
 def print_json(value: Any) -> None:

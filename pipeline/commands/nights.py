@@ -42,20 +42,59 @@ def run(reports: str | None, backbone: str | None, as_json: bool) -> None:
         _nights(settings, source, backbone, as_json)
 
 
-def undo(edit_id: str, as_json: bool) -> None:
-    """A version without one of the champion's edits, scored, registered and held against the gate as any other."""
+def undo(edit_id: str | None, reporter: str | None, as_json: bool) -> None:
+    """A version without some of the champion's edits, scored, registered and held against the gate as any other.
+
+    Either one edit, by its id, or all that rest on a reporter alone.
+    """
     from pipeline.editing.folder import read_manifest
     from pipeline.editlog import UNDO
 
+    if (edit_id is None) == (reporter is None):
+        raise typer.BadParameter("name an ID, or a --reporter, and not both")
     settings = all_settings()
     with plain_errors():
-        champion, (row, *others) = champion_edits(settings, edit_id)
-        if others:
-            raise typer.BadParameter(f"{edit_id!r} begins the ids of {1 + len(others)} edits: give more of it")
-        if row["state"] != "live":
-            raise typer.BadParameter(f"edit {row['edit_id']} is not live but {row['state']}: there is nothing to undo")
+        champion = the_champion(settings)
+        if edit_id is not None:
+            source = UNDO + _live_edit(settings, edit_id)
+        else:
+            gone = _reporters_edits(settings, str(reporter), as_json)
+            source = f"{UNDO}{','.join(gone)} it rests on the reporter {reporter} alone"
         backbone = settings.backbone or read_manifest(champion.folder).backbone.reference
-        _nights(settings, UNDO + row["edit_id"], backbone, as_json)
+        _nights(settings, source, backbone, as_json)
+
+
+def _live_edit(settings: Settings, beginning: str) -> str:
+    """The id of the champion's live edit whose id begins so."""
+    _, (row, *others) = champion_edits(settings, beginning)
+    if others:
+        raise typer.BadParameter(f"{beginning!r} begins the ids of {1 + len(others)} edits: give more of it")
+    if row["state"] != "live":
+        raise typer.BadParameter(f"edit {row['edit_id']} is not live but {row['state']}: there is nothing to undo")
+    return str(row["edit_id"])
+
+
+def _reporters_edits(settings: Settings, reporter: str, as_json: bool) -> list[str]:
+    """The ids of the champion's edits that rest on a reporter alone; the others are told."""
+    from pipeline import screens
+    from pipeline.commands.edits import resting_on
+
+    gone, kept = resting_on(settings, reporter)
+    told = progress if as_json else out
+    for row in gone:
+        told.print(screens.edit_line(row["edit_id"], "goes", row["prompt"], row["target"]))
+    for row, others in kept:
+        told.print(screens.edit_line(row["edit_id"], "stays", row["prompt"], row["target"]))
+        told.print(
+            f"    reported by {screens.one_line(', '.join(others))}, too: melo undo {row['edit_id'][:12]}",
+            highlight=False,
+        )
+    if not gone:
+        raise typer.BadParameter(
+            f"no live edit of the champion rests on the reporter {reporter!r} alone"
+            + (f", {len(kept)} on others, too" if kept else "; melo edits show ID names those of an edit")
+        )
+    return [row["edit_id"] for row in gone]
 
 
 def submit(reports: str, backbone: str | None, address: str) -> None:
@@ -130,7 +169,7 @@ def evaluate(number: int | None, reports: str | None, as_json: bool) -> None:
             edits = EditLog(journal, []).to_be_known(version.folder)
             journal.close()
         else:
-            edits = admit((batch.reports for batch in read(reports)), {}).edits
+            edits = admit((batch.reports for batch in read(reports, allowed=settings.trust.sources)), {}).edits
         if not edits.num_rows:
             raise typer.BadParameter(
                 f"no questions: {reports or settings.home} has no edit to ask version {version.number} for; "

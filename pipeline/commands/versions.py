@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.commands.common import champion_edits, out, plain_errors, print_json, the_champion, the_registry
+from pipeline.commands.common import out, plain_errors, print_json, the_champion, the_registry
 from pipeline.journal import user_name
 from pipeline.settings import Settings
 
@@ -74,20 +74,6 @@ def status(as_json: bool) -> None:
     if nights:
         last = nights[-1]
         out.print(f"last run: night {last.number}, begun {last.begun}, {last.outcome or 'not ended'}", highlight=False)
-
-
-def edits(edit_id: str | None, as_json: bool) -> None:
-    """The champion's edits, or one of them."""
-    with plain_errors():
-        _, chosen = champion_edits(Settings(), edit_id)
-    if as_json:
-        print_json(chosen)
-        return
-    for row in chosen:
-        out.print(f"{row['edit_id'][:12]}  {row['state']:8}  {row['prompt']} -> {row['target']}", highlight=False)
-        if edit_id is not None:
-            for name in ("action", "cluster", "block", "steps", "version", "subject", "reason", "replaced"):
-                out.print(f"    {name}: {row[name]}", highlight=False)
 
 
 def history(at: datetime | None, as_json: bool) -> None:

@@ -15,6 +15,7 @@ from safetensors.torch import save as save_tensors
 from pipeline.editing.blocks import Blocks
 from pipeline.editing.folder import BLOCKS, MANIFEST, METRIC, TABLES, CheckpointError, read_file
 from pipeline.editing.metric import Metric, MetricError, read_metric
+from pipeline.editing.unpacking import unpacked
 from pipeline.editing.writing import new_folder, write_file
 from schemas.manifest import FileEntry, Manifest
 
@@ -57,13 +58,13 @@ def read_tables(directory: Path, manifest: Manifest) -> dict[str, pa.Table]:
     """The Parquet tables by file name, their digests checked.
 
     Raises:
-        CheckpointError: a file is missing, truncated or changed, or is no Parquet.
+        CheckpointError: a file is missing, truncated or changed, is no Parquet, or grows when it is read.
     """
     tables = {}
     for name in TABLES:
         content = read_file(directory, name, manifest)
         try:
-            tables[name] = pq.read_table(pa.BufferReader(content))
+            tables[name] = unpacked(content, directory / name)
         except (pa.ArrowException, OSError) as error:  # a broken page is an OSError
             raise CheckpointError(f"{directory / name} is not Parquet: {error}") from error
     return tables

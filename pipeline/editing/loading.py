@@ -90,6 +90,11 @@ def load_backbone(
             output_loading_info=True,
         )
     except (OSError, ValueError) as error:
+        if "trust_remote_code" in str(error):
+            raise BackboneError(
+                f"{reference} brings code of its own, which is never run here, whatever is set. If you have read it "
+                "and trust it, load the model yourself and hand it over: EditedModel.from_backbone(from_objects(...))."
+            ) from error
         where = "a directory" if local else "not a directory here, and the hub did not give it"
         cause = str(error).strip().splitlines()[0]
         purpose = f" for task {task!r}" if task else ""

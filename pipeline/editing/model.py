@@ -30,7 +30,7 @@ from pipeline.editing.keys import open_keys
 from pipeline.editing.loading import load_backbone
 from pipeline.editing.metric import Metric
 from pipeline.editing.radius import CLAUSE_SHARE, PROBES, SUBJECT_SHARE, measured_radius
-from pipeline.editing.records import Record, Records
+from pipeline.editing.records import Record, Records, State
 from pipeline.editing.restoring import restored
 from pipeline.editing.routed import RoutedBackbone
 from pipeline.editing.routing import Router
@@ -303,13 +303,17 @@ class EditedModel:
                 raise EditError(f"no edit {edit_id!r}; `records` lists the {len(self.records)} edits of this model")
             if self.records[edit_id].state != "live":
                 raise EditError(f"edit {edit_id!r} is not live but {self.records[edit_id].state}; nothing to undo")
-        if not edit_ids:
-            return
-        self.version += 1
-        self.clusters.withdraw(list(edit_ids))
-        for edit_id in edit_ids:
-            self.records.mark(edit_id, "undone", self.version)
-        self._publish(self.clusters.drain(self.version))
+        self._withdraw(edit_ids, "undone")
+
+    def expire(self, edit_ids: Sequence[str]) -> None:
+        """Takes edits out whose time is over, be they live or never learned; all else is as with ``undo``.
+
+        Raises:
+            EditError: an id that is not one of this model's edits; nothing is taken out then.
+        """
+        if unknown := [edit_id for edit_id in edit_ids if edit_id not in self.records]:
+            raise EditError(f"no edit {unknown[0]!r}; `records` lists the {len(self.records)} edits of this model")
+        self._withdraw(edit_ids, "expired")
 
     def save(self, directory: str | Path) -> str:
         """Writes the edited model into a new folder, without the backbone's weights.
@@ -337,6 +341,7 @@ class EditedModel:
         index: Place | None = None,
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
+        models: Sequence[str] = (),
     ) -> EditedModel:
         """Reads what ``save`` wrote and rebuilds its index.
 
@@ -345,12 +350,14 @@ class EditedModel:
             backbone: where the backbone is at hand, or lies elsewhere now; else it is loaded from where the
                 folder says it came from.
             index, device, dtype: as in ``from_backbone``.
+            models: patterns of the backbones and encoders that the folder may name; see ``pipeline.trust``. None: all.
 
         Raises:
+            TrustError: the folder names another one; nothing was loaded.
             CheckpointError: the folder is not whole and unchanged, or the backbone is another one; the message
                 says what was found and what was expected.
         """
-        return restored(cls, Path(directory), backbone, index, device, dtype)
+        return restored(cls, Path(directory), backbone, index, device, dtype, models)
 
     def adopt(self, version: int, next_block: int, clusters: Clusters, records: Records) -> None:
         """Goes on where another model stood, whose blocks this one has already, and builds the index anew."""
@@ -420,6 +427,15 @@ class EditedModel:
                 reason = "its block says the target, but no cluster leads its prompt there"
                 outcome = replace(record.outcome, learned=False, reason=reason)
                 self.records[edit_id] = replace(record, outcome=outcome)
+
+    def _withdraw(self, edit_ids: Sequence[str], state: State) -> None:
+        if not edit_ids:
+            return
+        self.version += 1
+        self.clusters.withdraw([edit_id for edit_id in edit_ids if self.records[edit_id].state == "live"])
+        for edit_id in edit_ids:
+            self.records.mark(edit_id, state, self.version)
+        self._publish(self.clusters.drain(self.version))
 
     def _publish(self, delta: Delta | None = None) -> None:
         """Sends changes to the index, and drops blocks that no key leads to any more.

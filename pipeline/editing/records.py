@@ -10,7 +10,7 @@ import pyarrow as pa
 from pipeline.editing.edit import Edit, EditError, Outcome
 from schemas.edits import EDITS, FORMAT
 
-State = Literal["live", "failed", "replaced", "undone", "evicted"]
+State = Literal["live", "failed", "replaced", "undone", "evicted", "expired"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,8 @@ class Record:
         edit: the edit.
         outcome: what became of it when it was made.
         state: ``live`` while a key leads to its block; ``failed`` when it was never learned; ``replaced`` by a
-            later edit of the same prompt; ``undone`` on request; ``evicted`` by a conflict in paper mode.
+            later edit of the same prompt; ``undone`` on request; ``evicted`` by a conflict in paper mode;
+            ``expired`` when its time was over.
         version: version of the model that last changed this line.
     """
 

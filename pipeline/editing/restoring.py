@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from pipeline.editing.loading import load_backbone
 from pipeline.editing.records import Records
 from pipeline.editing.together import check_together
 from pipeline.settings import EditingSettings
+from pipeline.trust import check_models
 from schemas.manifest import EncoderEntry
 
 if TYPE_CHECKING:
@@ -35,9 +37,11 @@ def restored(
     index: Place | None,
     device: str | torch.device | None,
     dtype: torch.dtype | None,
+    models: Sequence[str],
 ) -> EditedModel:
     """See ``EditedModel.load``; ``kind`` is that class."""
     manifest = read_manifest(folder)
+    check_models(manifest.models if backbone is None else manifest.models[1:], models)
     entry = manifest.backbone
     backbone = backbone or load_backbone(entry.reference, entry.task, device=device, dtype=dtype)
     if backbone.digest != entry.digest or backbone.task != entry.task:

@@ -18,6 +18,7 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 from pipeline.editing.folder import read_manifest
 from pipeline.editing.loading import load_backbone
 from pipeline.editing.model import EditedModel
+from pipeline.settings import Settings
 from schemas.serving import USUAL, Parameters
 
 BATCH = 32
@@ -38,7 +39,7 @@ class EditedPyfunc(PythonModel):
         elsewhere = (context.model_config or {}).get("backbone")
         task = read_manifest(folder).backbone.task
         backbone = load_backbone(elsewhere, task) if elsewhere else None
-        self.model = EditedModel.load(folder, backbone=backbone, index="memory")
+        self.model = EditedModel.load(folder, backbone=backbone, index="memory", models=Settings().trust.models)
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None

@@ -19,6 +19,7 @@ from pipeline.editing.folder import CheckpointError, verify
 from pipeline.registry.night import DIGEST, MODEL, log_night
 from pipeline.registry.promotions import Kind, Promotion, Promotions, before, in_use
 from pipeline.registry.store import RegistryError, asking, connect, open_experiment, shown, unless_there
+from pipeline.trust import check_models
 
 CANDIDATE, CHAMPION = "candidate", "champion"
 
@@ -50,17 +51,19 @@ class Registry:
         name: of the registered model, and of the experiment that holds its runs.
         artifacts: folder for what is logged, with SQLite; with a server, which keeps that itself, for copies of the
             versions that were asked for.
+        models: patterns of the backbones and encoders that versions may name; see ``pipeline.trust``. None: all.
 
     Raises:
         RegistryError: the store can't be reached, which takes seconds, or the name is not usable.
     """
 
-    def __init__(self, uri: str, name: str, artifacts: Path) -> None:
+    def __init__(self, uri: str, name: str, artifacts: Path, models: Sequence[str] = ()) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,99}", name):
             raise RegistryError(f"no name for a registered model: {name!r}; expected letters, digits, '_', '.' or '-'")
         self.uri = uri
         self.name = name
         self._artifacts = artifacts.absolute()
+        self._models = tuple(models)
         self._local = uri.startswith("sqlite:")
         self._client = connect(uri)
         with asking(uri, f"open {name}"):
@@ -158,6 +161,7 @@ class Registry:
 
         Raises:
             RegistryError: there is none, or its folder is not there or not of its digest.
+            TrustError: it is made from a model that may not be loaded.
         """
         with asking(self.uri, f"show version {number} of {self.name}"):
             try:
@@ -265,11 +269,12 @@ class Registry:
             raise RegistryError(f"{who} has no run, or no digest of ours in its tags: this program did not register it")
         try:
             folder = self._folder(version.run_id, digest)
-            found = verify(folder).digest
+            manifest = verify(folder)
         except CheckpointError as error:
             raise RegistryError(f"{who} is damaged: {error}") from error
-        if found != digest:
-            raise RegistryError(f"{who} should be {digest}, but {folder} holds {found}")
+        if manifest.digest != digest:
+            raise RegistryError(f"{who} should be {digest}, but {folder} holds {manifest.digest}")
+        check_models(manifest.models, self._models)
         tags = {key: value for key, value in version.tags.items() if key != DIGEST}
         return Registered(int(version.version), digest, folder, tags)
 

@@ -16,14 +16,16 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException, Request
+from fastapi import Response as PlainResponse
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from transformers import TextStreamer
 
 from pipeline.editing.edit import Route
 from pipeline.serving.batching import NO_CHAMPION, Batcher, NotReadyError
 from pipeline.serving.champion import Champion
-from schemas.serving import Answer, Question, Response, Version
+from schemas.serving import MOST_BYTES, Answer, Question, Response, Version
 
 STREAMS = 8
 """Answered token by token at the same time, each in a thread of its own; more wait."""
@@ -41,7 +43,13 @@ def make_app(champion: Champion) -> FastAPI:
         await asyncio.to_thread(batcher.close)
         await asyncio.to_thread(champion.close)
 
-    app = FastAPI(title="melo", lifespan=living)
+    app = FastAPI(title="melo", lifespan=living, max_body_size=MOST_BYTES)
+
+    @app.exception_handler(RequestValidationError)
+    async def refused(_: Request, error: RequestValidationError) -> PlainResponse:
+        """What is wrong, without what came: that may be no number, no text, or very long."""
+        problems = [{name: one[name] for name in ("loc", "msg", "type")} for one in error.errors()]
+        return PlainResponse(json.dumps({"detail": problems}), 422, media_type="application/json")
 
     @app.get("/health")
     async def health() -> dict[str, str]:

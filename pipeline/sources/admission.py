@@ -51,12 +51,27 @@ class Aside:
     until: datetime
     places: frozenset[tuple[str, int]]
 
+    def settles(self, place: Place) -> bool:
+        """Whether a report is no new one."""
+        time, *where = place
+        return time <= self.until or tuple(where) in self.places
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Teller:
+    """A report of an edit: where it stands, who sent it, and until when it holds."""
+
+    place: Place
+    edit: str
+    reporter: str | None = field(compare=False)
+    valid_until: datetime | None = field(compare=False)
+
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """An edit that was asked for: by whom first and last."""
+    """An edit that was asked for: by whom first, and where last."""
 
-    first: Place
+    first: _Teller
     last: Place
     prompt: str
     target: str
@@ -90,9 +105,9 @@ def admit(reports: Iterable[pa.RecordBatch], known: Mapping[str, Aside | None]) 
     prevailing, contradictions = _settle(asked)
     table = pa.Table.from_batches(kept, REPORTS)
     places = zip(*(table[name].to_pylist() for name in ("edit_id", "time", "source", "line")), strict=True)
-    admitted = [edit in prevailing and asked[edit].first == tuple(place) for edit, *place in places]
+    admitted = [edit in prevailing and asked[edit].first.place == tuple(place) for edit, *place in places]
     edits = table.filter(pa.array(admitted, pa.bool_())).sort_by(_ORDER)
-    again = night.again + [(asked[edit].first, edit) for edit in prevailing if night.knows(edit)]
+    again = night.again + [asked[edit].first for edit in prevailing if night.knows(edit)]
     return Admission(edits, _duplicates(again, night), contradictions)
 
 
@@ -109,7 +124,7 @@ class _Night:
 
     known: Mapping[str, Aside | None]
     asked: dict[str, _Asked] = field(default_factory=dict)
-    again: list[tuple[Place, str]] = field(default_factory=list)
+    again: list[_Teller] = field(default_factory=list)
     anew: set[str] = field(default_factory=set)
 
     def knows(self, edit: str) -> bool:
@@ -119,24 +134,26 @@ class _Night:
     def ask(self, batch: pa.RecordBatch) -> list[int]:
         """Notes what a batch asks for; gives the rows that nothing before them came before."""
         firsts: dict[str, int] = {}
-        columns = (batch[name].to_pylist() for name in ("edit_id", "time", "source", "line", "prompt", "target"))
-        for row, (edit, time, source, line, prompt, target) in enumerate(zip(*columns, strict=True)):
+        names = ("edit_id", "time", "source", "line", "prompt", "target", "reporter", "valid_until")
+        columns = (batch[name].to_pylist() for name in names)
+        for row, (edit, time, source, line, prompt, target, reporter, until) in enumerate(zip(*columns, strict=True)):
             place = (time, source, line)
+            teller = _Teller(place, edit, reporter, until)
             aside = self.known.get(edit)
             if aside is not None:
-                if time <= aside.until or (source, line) in aside.places:
-                    self.again.append((place, edit))
+                if aside.settles(place):
+                    self.again.append(teller)
                     continue
                 self.anew.add(edit)
             before = self.asked.get(edit)
-            if before is None or place < before.first:
-                self.asked[edit] = _Asked(place, before.last if before else place, prompt, target)
+            if before is None or place < before.first.place:
+                self.asked[edit] = _Asked(teller, before.last if before else place, prompt, target)
                 firsts[edit] = row
                 if before is not None:
-                    self.again.append((before.first, edit))
+                    self.again.append(before.first)
             else:
                 self.asked[edit] = replace(before, last=max(place, before.last))
-                self.again.append((place, edit))
+                self.again.append(teller)
         return sorted(firsts.values())
 
 
@@ -167,12 +184,17 @@ def _contradiction(kept: str, dropped: str, asked: dict[str, _Asked]) -> dict[st
         "dropped_edit_id": dropped,
         "dropped_target": loser.target,
         "reason": reason,
+        "dropped_source": loser.first.place[1],
+        "dropped_line": loser.first.place[2],
+        "dropped_reporter": loser.first.reporter,
     }
 
 
-def _duplicates(again: list[tuple[Place, str]], night: _Night) -> pa.Table:
+def _duplicates(again: list[_Teller], night: _Night) -> pa.Table:
     rows = []
-    for (_, source, line), edit in sorted(again):
-        of = "version" if night.knows(edit) else "{1}:{2}".format(*night.asked[edit].first)
-        rows.append({"edit_id": edit, "source": source, "line": line, "of": of})
+    for teller in sorted(again):
+        time, source, line = teller.place
+        of = "version" if night.knows(teller.edit) else "{1}:{2}".format(*night.asked[teller.edit].first.place)
+        row = {"edit_id": teller.edit, "source": source, "line": line, "of": of, "reporter": teller.reporter}
+        rows.append(row | {"reported": time, "valid_until": teller.valid_until})
     return pa.Table.from_pylist(rows, DUPLICATES)

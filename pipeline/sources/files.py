@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import IO, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import fsspec
 
 from pipeline.errors import MeloError
+from pipeline.trust import TrustError, covered, paths
 
 UNFINISHED = (".tmp", ".temp", ".part", ".partial", ".crdownload", ".swp", "~")
 """Endings that programs give to what they have not finished writing."""
@@ -70,19 +73,24 @@ class SourceFile:
         return (_size(self.system.info(self.path)), _modified(self.system, self.path)) != (self.size, self.modified)
 
 
-def files(source: str) -> list[SourceFile]:
+def files(source: str, allowed: Sequence[str] = ()) -> list[SourceFile]:
     """The file, or those of the folder and the folders in it, in the order of their paths.
 
     Names that begin with a dot or an underscore are passed over, as everywhere in Arrow's world.
 
     Args:
         source: a path or any fsspec URL.
+        allowed: patterns of places that may be read; see ``pipeline.trust``. None: all.
 
     Raises:
         SourceError: there is nothing there, or the place cannot be reached.
+        TrustError: it, or a file in it, lies elsewhere than in an allowed place; nothing was opened.
     """
     try:
+        if allowed and "::" in source:
+            raise TrustError(f"{shown(source)} is not read: a chain of URLs can't be held against MELO_TRUST__SOURCES")
         system, path = fsspec.url_to_fs(source)
+        _check(system, path, allowed)
         system.invalidate_cache()
         info = system.info(path)
         if info["type"] != "directory":
@@ -90,7 +98,12 @@ def files(source: str) -> list[SourceFile]:
         else:
             listed = system.find(path, detail=True)
             found = {name: listed[name] for name in sorted(listed) if not _is_hidden(name, path)}
+        for name in found:
+            # A link in a folder is not followed but told; what lies behind one in the path to it would be.
+            _check(system, name if found[name]["type"] == "file" else path, allowed)
         return [_file(system, name, info) for name, info in found.items()]
+    except TrustError:
+        raise
     except FileNotFoundError as error:
         # Over HTTP a server that is down raises this too, with what happened as its cause.
         cause = f" ({_without_secrets(error.__cause__, source)})" if error.__cause__ else ""
@@ -107,9 +120,25 @@ def shown(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
+def _check(system: fsspec.AbstractFileSystem, path: str, allowed: Sequence[str]) -> None:
+    """Raises TrustError for a place that is not allowed, wherever links, ``..`` and escapes in its name lead."""
+    if not allowed:
+        return
+    local = _is_local(system)
+    place = os.path.realpath(path) if local else unquote(shown(system.unstrip_protocol(path)))
+    if ".." in place.split("/") or not covered(place, paths(allowed) if local else allowed):
+        raise TrustError(
+            f"{place} is not read: MELO_TRUST__SOURCES allows {', '.join(allowed)}. Add it there, if you trust whoever "
+            "can write to it"
+        )
+
+
+def _is_local(system: fsspec.AbstractFileSystem) -> bool:
+    return "file" in ((system.protocol,) if isinstance(system.protocol, str) else system.protocol)
+
+
 def _file(system: fsspec.AbstractFileSystem, path: str, info: dict[str, Any]) -> SourceFile:
-    local = "file" in ((system.protocol,) if isinstance(system.protocol, str) else system.protocol)
-    name = path if local else shown(system.unstrip_protocol(path))
+    name = path if _is_local(system) else shown(system.unstrip_protocol(path))
     regular = info["type"] == "file"
     return SourceFile(system, path, name, _size(info), _modified(system, path) if regular else None, regular)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -52,7 +52,13 @@ class Batch:
 
 
 def read(
-    source: str, *, batch_rows: int = 2000, settled_seconds: float = 5.0, now: datetime | None = None
+    source: str,
+    *,
+    batch_rows: int = 2000,
+    settled_seconds: float = 5.0,
+    now: datetime | None = None,
+    allowed: Sequence[str] = (),
+    mask: Callable[[str], str] = str,
 ) -> Iterator[Batch]:
     """Reports, complaints and what is neither, out of a file, a folder or a URL.
 
@@ -67,6 +73,8 @@ def read(
         batch_rows: rows of a batch at most, all that came of them together.
         settled_seconds: how long a file must not have changed.
         now: what times are compared with, and the time of quarantine; None: now.
+        allowed: see ``files``.
+        mask: takes out of a text what shall not be kept in quarantine.
 
     Returns:
         Batches with at least one row each; memory does not grow with what is read.
@@ -79,7 +87,7 @@ def read(
         raise ValueError(f"batch_rows is {batch_rows}, expected at least 1")
     if now is not None and now.tzinfo is None:
         raise ValueError(f"now is {now} without a time zone, expected one: datetime.now(UTC)")
-    return _batches(files(source), batch_rows, settled_seconds, now or datetime.now(UTC))
+    return _batches(files(source, allowed), batch_rows, settled_seconds, now or datetime.now(UTC), mask)
 
 
 def pairs(source: str) -> list[tuple[str, str]]:
@@ -98,14 +106,16 @@ def pairs(source: str) -> list[tuple[str, str]]:
     return found
 
 
-def _batches(found: list[SourceFile], batch_rows: int, settled_seconds: float, now: datetime) -> Iterator[Batch]:
-    pending = _Pending(now)
+def _batches(
+    found: list[SourceFile], batch_rows: int, settled_seconds: float, now: datetime, mask: Callable[[str], str]
+) -> Iterator[Batch]:
+    pending = _Pending(now, mask)
     for file in found:
         for row in _outcomes(file, settled_seconds, now):
             pending.add(row, file)
             if len(pending) >= batch_rows or pending.characters >= BATCH_CHARACTERS:
                 yield pending.batch()
-                pending = _Pending(now)
+                pending = _Pending(now, mask)
     if len(pending):
         yield pending.batch()
 
@@ -115,6 +125,7 @@ class _Pending:
     """Rows of the batch under way."""
 
     now: datetime
+    mask: Callable[[str], str]
     characters: int = 0
     reports: list[dict[str, Any]] = field(default_factory=list)
     quarantine: list[dict[str, Any]] = field(default_factory=list)
@@ -125,7 +136,9 @@ class _Pending:
 
     def add(self, row: dict[str, Any] | Refused, file: SourceFile) -> None:
         if isinstance(row, Refused):
-            reason, detail = _printable(row.reason, REASON_CHARACTERS), _printable(row.text, DETAIL_CHARACTERS)
+            reason = _printable(row.reason, REASON_CHARACTERS)
+            # What is cut off in the middle is masked first, and does not show any more what it was afterwards.
+            detail = _printable(self.mask(_printable(row.text, 2 * DETAIL_CHARACTERS)), DETAIL_CHARACTERS)
             place = {"source": file.name, "line": row.line}
             self.quarantine.append(place | {"reason": reason, "detail": detail, "time": self.now})
             return

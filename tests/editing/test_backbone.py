@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,23 @@ def test_a_pickled_checkpoint_is_not_opened(tmp_path: Path) -> None:
     torch.save(GPT2.model.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(BackboneError, match=r"no \*\.safetensors.*convert it"):
         load_backbone(tmp_path, "causal")
+
+
+def test_code_that_a_checkpoint_brings_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, trace = tmp_path / "model", tmp_path / "was-run"
+    for part in (GPT2.model, GPT2.tokenizer):
+        part.save_pretrained(folder)
+    (folder / "evil.py").write_text(f"import pathlib\npathlib.Path({str(trace)!r}).touch()\nclass Evil: pass\n")
+    config = json.loads((folder / "config.json").read_text())
+    named = {"AutoConfig": "evil.Evil", "AutoModelForCausalLM": "evil.Evil", "AutoTokenizer": ["evil.Evil", None]}
+    (folder / "config.json").write_text(json.dumps(config | {"auto_map": named, "model_type": "evil"}))
+    monkeypatch.setattr("builtins.input", lambda *_: "y")  # transformers asks on a terminal
+    for task in ("causal", None):
+        with pytest.raises(BackboneError, match="code of its own, which is never run"):
+            load_backbone(folder, task)
+    (folder / "config.json").write_text(json.dumps(config | {"auto_map": named}))
+    load_backbone(folder, "causal", device="cpu")  # of a known architecture: by the library's own code
+    assert not trace.exists()
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,9 @@ from pipeline.editing.folder import (
 from pipeline.editing.loading import from_objects
 from pipeline.editing.model import EditedModel
 from pipeline.editing.records import Records
+from pipeline.editlog import records_of
 from pipeline.settings import EditingSettings
+from pipeline.trust import TrustError
 from schemas.edits import EDITS
 from schemas.manifest import Manifest
 from tests.editing.tiny import LABELS, Family, task_of, tiny_backbone
@@ -327,6 +329,26 @@ def test_another_backbone_is_refused(saved: Path, bert: Backbone) -> None:
         load(saved, tiny("roberta"))
 
 
+def test_a_folder_names_no_model_that_is_not_listed(
+    folder: Path, bert: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The backbone of a stranger's folder is loaded before its digest can be looked at, and the encoder likewise."""
+    loaded: list[object] = []
+    monkeypatch.setattr("pipeline.editing.restoring.load_backbone", lambda *names, **_: loaded.append(names))
+    content = json.loads((folder / MANIFEST).read_text())
+    content["backbone"]["reference"] = "/listed/../evil"
+    (folder / MANIFEST).write_text(json.dumps(content))
+    reseal(folder)
+    with pytest.raises(TrustError, match="the model /evil is not loaded"):
+        EditedModel.load(folder, index="memory", models=["/listed"])
+    content["settings"]["encoder"] = "evil/encoder"
+    (folder / MANIFEST).write_text(json.dumps(content))
+    reseal(folder)
+    with pytest.raises(TrustError, match="the model evil/encoder is not loaded"):
+        EditedModel.load(folder, backbone=bert, index="memory", models=["/listed"])
+    assert loaded == []
+
+
 # What looks right from outside: every digest was made to fit
 
 
@@ -359,6 +381,27 @@ def test_nothing_else_passes_for_tensors_or_tables(
     with pytest.raises(CheckpointError, match=name):
         load(folder, bert)
     assert not trace.exists()
+
+
+@pytest.mark.parametrize("kind", ["rows", "one row"])
+def test_a_small_table_that_grows_in_memory_is_refused(folder: Path, bert: Backbone, kind: str) -> None:
+    row = pq.read_table(folder / RECORDS).slice(0, 1)
+    if kind == "rows":
+        place = row.schema.get_field_index("prompt")
+        row = row.set_column(place, row.schema.field("prompt"), pa.array(["x" * 1_000_000]))
+        row = pa.concat_tables([row] * 2_000)
+    else:
+        place = row.schema.get_field_index("rephrases")
+        row = row.set_column(
+            place, row.schema.field("rephrases"), pa.array([[""] * 100_000_000], pa.list_(pa.string()))
+        )
+    pq.write_table(row, folder / RECORDS, compression="zstd")
+    assert (folder / RECORDS).stat().st_size < 200_000
+    reseal(folder)
+    with pytest.raises(CheckpointError, match=r"edits\.parquet has .* when it is read"):
+        load(folder, bert)
+    with pytest.raises(CheckpointError, match=r"edits\.parquet has .* when it is read"):
+        records_of(folder)
 
 
 def spoil_tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:

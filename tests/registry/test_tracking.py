@@ -19,6 +19,7 @@ from pipeline.editing.model import EditedModel
 from pipeline.registry.night import DIGEST
 from pipeline.registry.store import RegistryError
 from pipeline.registry.tracking import Registry
+from pipeline.trust import TrustError
 from tests.registry.conftest import EDITS, Version
 from tests.registry.test_promotions import Killed
 
@@ -201,3 +202,16 @@ def test_a_deleted_experiment_says_how_it_comes_back(local: Registry, tmp_path: 
     local._client.delete_experiment(local._experiment_id)
     with pytest.raises(RegistryError, match=f"mlflow experiments restore -x {local._experiment_id}"):
         Registry(local.uri, local.name, tmp_path)
+
+
+def test_a_version_of_a_model_that_is_not_listed_is_not_handed_out(
+    local: Registry, versions: list[Version], backbone: Path, name: str, tmp_path: Path
+) -> None:
+    number = local.register(**versions[0].arguments())
+    local.promote(number, "somebody", "why", {})
+    listed = Registry(local.uri, name, tmp_path / "artifacts", [str(backbone)])
+    assert listed.version(number).digest == versions[0].digest
+    strict = Registry(local.uri, name, tmp_path / "artifacts", ["google/*", f"{backbone}-of-another"])
+    for asked in (strict.champion, strict.candidate, lambda: strict.version(number)):
+        with pytest.raises(TrustError, match="MELO_TRUST__MODELS"):
+            asked()

@@ -101,6 +101,9 @@ def test_contradictions_are_settled_by_time_then_source_and_line(
             "dropped_edit_id": first["edit_id"],
             "dropped_target": "Me",
             "reason": reason,
+            "dropped_source": first["source"],
+            "dropped_line": first["line"],
+            "dropped_reporter": None,
         }
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from pipeline import sources
 from pipeline.sources import SourceError, read
-from pipeline.sources.files import shown
+from pipeline.sources.files import SourceFile, shown
 from tests.sources.gathered import ROWS, gather, later, pairs
 from tests.sources.writers import FORMATS, jsonl
 
@@ -163,3 +164,16 @@ def test_of_a_file_whose_every_row_counts_one_that_cannot_be_read_is_an_error(tm
     file.write_bytes(GOOD + b'{"prompt": "broken\n')
     with pytest.raises(SourceError, match=rf"upstream.jsonl, line {len(ROWS) + 1} is no prompt with its target"):
         sources.pairs(str(file))
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.jsonl.gz", "a.tar.gz", "a.jsonl.zst", "a.html", "a.pkl"])
+def test_archives_and_other_files_are_told_and_not_opened(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is unpacked, so that nothing can grow, lie outside of its folder or be run."""
+    (tmp_path / name).write_bytes(gzip.compress(bytes(50_000_000)))
+    opened: list[object] = []
+    monkeypatch.setattr(SourceFile, "open", opened.append)
+    ((line, reason),) = gather(tmp_path).refused
+    assert (line, "says nothing about its format" in reason) == (0, True)
+    assert opened == []
