@@ -1,0 +1,228 @@
+"""The scores of a version as a person compares them: with the version before, and with what the gate asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.evaluation.gate import Check, Verdict
+from pipeline.evaluation.kinds import DERIVED
+from pipeline.evaluation.scores import Scores, interval
+from pipeline.screens import OTHERS, WORDINGS
+
+BESIDE = " beside the champion"
+"""Ends the names of checks that compare with the version before."""
+CEILINGS = ("false routes", "upstream perplexity", "seconds per question")
+"""Checks whose threshold is not to be passed; that of all others is to be reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """A check of the gate beside the measure that it is of.
+
+    Attributes:
+        threshold: what was asked for, in the measure's own unit.
+        ceiling: at most that; else at least.
+        beside: it comes from the version before.
+        passed, why: the verdict and its sentence.
+    """
+
+    threshold: float
+    ceiling: bool
+    beside: bool
+    passed: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A number of a version.
+
+    Attributes:
+        name: as the gate and the terminal call it.
+        what: it says, in a few words.
+        value, before: of the version, and of the one before; None where it was not measured.
+        low, high: 95% interval of ``value``, for shares of counted questions.
+        unit: share, number, seconds or bytes.
+        demands: what the gate asks of it; none: nothing.
+    """
+
+    name: str
+    what: str
+    value: float | None
+    before: float | None = None
+    low: float | None = None
+    high: float | None = None
+    unit: str = "share"
+    demands: tuple[Demand, ...] = ()
+
+    @property
+    def failed(self) -> bool:
+        """Whether the gate holds it against the version."""
+        return not all(demand.passed for demand in self.demands)
+
+    @property
+    def scale(self) -> float:
+        """What a full bar stands for."""
+        if self.unit == "share":
+            return 1.0
+        numbers = [self.value, self.before, *(demand.threshold for demand in self.demands)]
+        return 1.25 * max((number for number in numbers if number), default=1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What became of one kind of question.
+
+    Attributes:
+        name: as a person calls it.
+        asked: how many.
+        share, low, high: that is right, or that is led to an edit, with its 95% interval.
+        before: the same of the version before.
+        also: the share that is right with the edit's own block, or that is answered as the backbone answers.
+    """
+
+    name: str
+    asked: int
+    share: float
+    low: float
+    high: float
+    before: float | None
+    also: float | None
+
+
+def measures(scores: Scores, verdict: Verdict, before: Scores | None, answers: pa.Table) -> tuple[Measure, ...]:
+    """Every score that was measured or is asked for, those that fail first.
+
+    Args:
+        scores, verdict: of the version.
+        before: scores of the version that was edited.
+        answers: schema ``ANSWERS``: how many questions a share is of, where the scores do not tell.
+    """
+    demands: dict[str, list[Demand]] = {}
+    checks: dict[str, Check] = {}
+    for check in verdict.checks:
+        name = check.name.removesuffix(BESIDE)
+        demand = Demand(check.threshold, name in CEILINGS, name != check.name, check.passed, check.why)
+        demands.setdefault(name, []).append(demand)
+        checks.setdefault(name, check)
+    found = {name: measure for name, measure in _measures(scores, before, answers)}
+    for name in demands.keys() - found.keys():  # a check that this page has no words for is shown all the same
+        found[name] = Measure(name, "", checks[name].value, unit="number")
+    made = [_with(measure, tuple(demands.get(name, ()))) for name, measure in found.items()]
+    kept = [measure for measure in made if measure.value is not None or measure.demands]
+    return tuple(sorted(kept, key=lambda measure: (not measure.failed, not measure.demands)))
+
+
+def _with(measure: Measure, demands: tuple[Demand, ...]) -> Measure:
+    return Measure(
+        measure.name, measure.what, measure.value, measure.before, measure.low, measure.high, measure.unit, demands
+    )
+
+
+def _measures(scores: Scores, before: Scores | None, answers: pa.Table) -> Iterator[tuple[str, Measure]]:
+    known, routed = _denominators(answers)
+    counts = scores.counts
+    asked = counts.get("edit", 0) + counts.get("rephrase", 0)
+    shares: list[tuple[str, str, str, int | None]] = [
+        ("edit success", "edit_success", "edits whose right answer is said", counts.get("edit")),
+        ("generality", "generality", "reported rewordings that get it", counts.get("rephrase")),
+        ("locality", "locality", "prompts reported as not to change that did not", counts.get("locality")),
+        ("ARR", "arr", "of what the backbone had right, still right", known),
+    ]
+    for name, field, what, of in shares:
+        yield name, _share(name, what, getattr(scores, field), getattr(before, field, None), of)
+    left = scores.left_alone.get("distractor")
+    then = None if before is None else before.left_alone.get("distractor")
+    what = "questions of an edit's form about another subject, led to an edit"
+    if left is None:
+        yield "false routes", Measure("false routes", what, None)
+    else:
+        was = None if then is None else then.led
+        yield "false routes", Measure("false routes", what, left.led, was, left.low, left.high)
+    now, was = scores.upstream.after, None if before is None else before.upstream.after
+    if scores.task == "causal":
+        what = f"of the backbone's own task; low is good{_backbone(scores.upstream.before)}"
+        yield "upstream perplexity", Measure("upstream perplexity", what, now, was, unit="number")
+    else:
+        what = f"the backbone's own task{_backbone(scores.upstream.before)}"
+        of = counts.get("upstream") if scores.task == "classification" else None  # F1 is no share of questions
+        yield "upstream", _share("upstream", what, now, was, of)
+    perplexity = scores.perplexity.get("edit")
+    if perplexity is not None:
+        then_too = None if before is None else before.perplexity.get("edit")
+        was = None if then_too is None else then_too.after
+        name = "perplexity of edits"
+        yield name, Measure(name, "of the right answers; low is good", perplexity.after, was, unit="number")
+    others: list[tuple[str, str, str, int | None]] = [
+        ("worst tenth of edits", "worst_tenth", "their own questions that come out right", None),
+        ("routing precision", "routing_precision", "of questions led to a block, those that ask for it", routed),
+        ("routing recall", "routing_recall", "edits and rewordings led to a block of theirs", asked or None),
+    ]
+    for name, field, what, of in others:
+        yield name, _share(name, what, getattr(scores, field), getattr(before, field, None), of)
+    name = "seconds per question"
+    then_seconds = None if before is None else before.seconds_per_question
+    yield name, Measure(name, "to answer, routing included", scores.seconds_per_question, then_seconds, unit="seconds")
+    size = None if before is None else before.bytes_per_edit
+    yield (
+        "bytes per edit",
+        Measure("bytes per edit", "of the version on disk", scores.bytes_per_edit, size, unit="bytes"),
+    )
+
+
+def _share(name: str, what: str, value: float | None, before: float | None, asked: int | None) -> Measure:
+    low, high = (None, None) if value is None or not asked else interval(round(value * asked), asked)
+    return Measure(name, what, value, before, low, high)
+
+
+def _backbone(value: float | None) -> str:
+    return "" if value is None else f"; the backbone has {value:.4g}"
+
+
+def _denominators(answers: pa.Table) -> tuple[int, int]:
+    """Questions that the backbone had right, and those that were led to a block; derived ones are left out."""
+    own = pc.invert(pc.is_in(answers["kind"], pa.array(DERIVED)))
+    rows = answers.filter(pc.and_(own, pc.is_valid(answers["answer"])))
+    return pc.sum(pc.equal(rows["base_exact_match"], 1.0)).as_py() or 0, len(rows) - rows["block"].null_count
+
+
+def kinds_said(scores: Scores, before: Scores | None) -> tuple[Kind, ...]:
+    """Kinds of questions that an edit is to answer."""
+    now, then = _right(scores), {} if before is None else _right(before)
+    rows = [(kind, name, now[kind]) for kind, name in WORDINGS.items() if kind in now]
+    return tuple(
+        Kind(name, asked, share, *interval(round(share * asked), asked), then.get(kind), scores.oracle.get(kind))
+        for kind, name, share in rows
+        if (asked := scores.counts.get(kind, 0))
+    )
+
+
+def kinds_left_alone(scores: Scores, before: Scores | None) -> tuple[Kind, ...]:
+    """Kinds of questions that no edit is about."""
+    then = {} if before is None else before.left_alone
+    return tuple(
+        Kind(
+            name,
+            scores.counts.get(kind, 0),
+            left.led,
+            left.low,
+            left.high,
+            then[kind].led if kind in then else None,
+            left.unchanged,
+        )
+        for kind, name in OTHERS.items()
+        if (left := scores.left_alone.get(kind)) is not None
+    )
+
+
+def _right(scores: Scores) -> Mapping[str, float]:
+    shares: Sequence[tuple[str, float | None]] = [
+        ("edit", scores.edit_success),
+        ("rephrase", scores.generality),
+        *scores.reworded.items(),
+    ]
+    return {kind: share for kind, share in shares if share is not None}
