@@ -43,7 +43,7 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"said": said, "number": number, "date": date}
+    environment.filters |= {"said": said, "number": number, "date": date, "head": head, "cell": cell}
     template = environment.get_template("page.html.jinja")
     return template.render(
         page=page,
@@ -71,6 +71,17 @@ def said(text: str | None) -> Markup:
     if len(whole) > LONGEST:
         cut = Markup(' <span class="quiet">… {:,} characters in all</span>').format(len(text))
     return Markup("<bdi>{}</bdi>{}").format(whole[:LONGEST], cut)
+
+
+def head(content: str) -> Markup:
+    """The cell that names a row; the content is escaped unless it is markup."""
+    return Markup('<th scope="row" role="rowheader">{}</th>').format(content)
+
+
+def cell(content: str, label: str) -> Markup:
+    """Another cell of a row. It carries its column's heading for narrow screens; "#" before that: it is a number."""
+    numeric = Markup(' class="n"') if label.startswith("#") else ""
+    return Markup('<td role="cell" data-label="{}"{}>{}</td>').format(label.removeprefix("#"), numeric, content)
 
 
 def number(value: float | None, unit: str = "share") -> str:
