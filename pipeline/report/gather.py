@@ -199,8 +199,8 @@ def _commands(
     live = [row for row, state in enumerate(records["state"].to_pylist()) if state == "live"]
     if live:
         yield Command("Take back one edit, here the last one", f"melo undo {records['edit_id'][live[-1]].as_py()[:12]}")
-    if passed:
+    if passed and night.base is not None:
         yield Command("Put the version before back into use", "melo rollback --why REASON")
-    else:
+    elif not passed:
         yield Command("Put it into use all the same", "melo promote NUMBER --why REASON")
     yield Command("Ask both models", 'melo ask "a prompt"')

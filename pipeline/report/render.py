@@ -20,7 +20,7 @@ from pipeline.report.faults import Fault
 from pipeline.report.page import Page
 from pipeline.screens import COUNTED
 
-LONGEST = 400
+LONGEST = 240
 """Characters of a stranger's text that are shown."""
 FAULTS: dict[Fault, str] = {"route": "the route", "block": "the block", "both": "both", "unknown": "not known"}
 """What is to blame for a failure -> how a person is told."""
