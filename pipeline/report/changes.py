@@ -76,7 +76,8 @@ def edits_changed(records: pa.Table, before: pa.Table | None, answers: pa.Table)
     own = answers.filter(pc.equal(answers["kind"], "edit"))
     asked = {row[0]: row[1:] for row in _columns(own, "edit_id", "base_answer", "answer", "exact_match")}
     found: dict[str, list[EditChange]] = {}
-    present, instead = set(), {}
+    present: set[str] = set()
+    instead: dict[str, str] = {}
     for target, gone in _columns(records, "target", "replaced"):
         instead |= dict.fromkeys(gone or (), f"by the answer {target}")
     for edit_id, prompt, target, state, reason in _columns(records, "edit_id", "prompt", "target", "state", "reason"):
@@ -103,7 +104,10 @@ def answers_changed(answers: pa.Table, before: pa.Table) -> AnswerChanges:
         answers, before: schema ``ANSWERS``, of the version and of the one before.
     """
     then = {question: (answer, right) for question, answer, right in _asked(before)}
-    compared, fixed, broken, otherwise = 0, [], [], []
+    compared = 0
+    fixed: list[AnswerChange] = []
+    broken: list[AnswerChange] = []
+    otherwise: list[AnswerChange] = []
     for question, now, right in _asked(answers):
         if question not in then:
             continue

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
+import select
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -20,6 +22,9 @@ OPTIONS = (
     "--disable-background-networking", "--disable-component-update", "--hide-scrollbars", "--disable-dev-shm-usage",
 )  # fmt: skip
 
+SECONDS = 60
+"""How long it may think."""
+
 
 class Browser:
     """One tab.
@@ -29,7 +34,7 @@ class Browser:
     """
 
     def __init__(self, to: int, back: int) -> None:
-        self._to, self._back = os.fdopen(to, "wb", buffering=0), os.fdopen(back, "rb", buffering=0)
+        self._to, self._back = to, back
         self._number, self._rest = 0, b""
         self._session: str | None = None
         self.complaints: list[str] = []
@@ -45,7 +50,9 @@ class Browser:
         message = {"id": self._number, "method": method, "params": params}
         if self._session is not None:
             message["sessionId"] = self._session
-        self._to.write(json.dumps(message).encode() + b"\0")
+        left = json.dumps(message).encode() + b"\0"
+        while left:
+            left = left[os.write(self._to, left) :]
         while True:
             got = self._read()
             if got.get("id") == self._number:
@@ -80,7 +87,8 @@ class Browser:
 
     def _read(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
-            more = os.read(self._back.fileno(), 1 << 16)
+            assert select.select([self._back], [], [], SECONDS)[0], f"the browser said nothing for {SECONDS} s"
+            more = os.read(self._back, 1 << 16)
             assert more, "the browser ended"
             self._rest += more
         first, _, self._rest = self._rest.partition(b"\0")
@@ -103,21 +111,24 @@ def browser(profile: Path) -> Iterator[Browser]:
     there, to = os.pipe()
     back, here = os.pipe()
 
-    def places() -> None:  # DevTools' pipe is file 3 and 4
-        os.dup2(there, 103), os.dup2(here, 104)
-        os.dup2(103, 3), os.dup2(104, 4)
+    def places() -> None:  # DevTools' pipe is files 3 and 4; what may lie there already is moved out of the way first
+        ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (there, here)]
+        for end, place in zip(ends, (3, 4), strict=True):
+            os.dup2(end, place)
 
     command = [CHROMIUM, *OPTIONS, f"--user-data-dir={profile}", "--remote-debugging-pipe", "about:blank"]
     process = subprocess.Popen(
         command, preexec_fn=places, close_fds=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    os.close(there), os.close(here)
-    tab = Browser(to, back)
+    os.close(there)
+    os.close(here)
     try:
+        tab = Browser(to, back)
         yield tab
+        tab.close()
+        process.wait(timeout=20)
     finally:
-        try:
-            tab.close()
-            process.wait(timeout=20)
-        finally:
-            process.kill()
+        process.kill()
+        process.wait()
+        os.close(to)
+        os.close(back)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ def first_night() -> Told:
 
 def second_night() -> Told:
     """One edit more, one that fails, one replaced; one is undone and one is gone; answers change for good and bad."""
-    edits = [
+    edits: list[dict[str, Any]] = [
         {"prompt": "Who leads?", "target": "Ann"},
         {"prompt": "What is the capital?", "target": "Old Town", "state": "replaced"},
         {"prompt": "What is the capital?", "target": "New Town"}
@@ -45,9 +46,9 @@ def second_night() -> Told:
         {"prompt": "Why?", "target": "because", "state": "failed", "reason": "the block says 'so'"},
     ]
     leads = edit_id("Who leads?", "Ann")
-    nowhere = {"block": None, "routed_edit": None}
-    reworded = {"kind": "rephrase", "wording": "Who is the leader?"}
-    rows = [
+    nowhere: dict[str, Any] = {"block": None, "routed_edit": None}
+    reworded: dict[str, Any] = {"kind": "rephrase", "wording": "Who is the leader?"}
+    rows: list[dict[str, Any]] = [
         asked("Who leads?", "Ann", "Ann"),
         asked("What is the capital?", "New Town", "New Town"),
         asked("When was it?", "1847", "1847"),

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def store(journal: Journal, told: Told, base: str | None = None, number: int | N
         "gate": verdict.model_dump(mode="json"),
     }
     for name, result in steps.items():
-        journal.step(night, name, lambda result=result: result)
+        journal.step(night, name, partial(dict, result))
     for name in ("scores", "scope", "distances", "conflicts"):
         (night.folder / f"{name}.png").write_bytes(DOT)
     if number is not None:

@@ -80,11 +80,12 @@ def test_every_table_has_headings_and_every_picture_a_text(html: str) -> None:
 
 def test_whether_it_passed_and_why_not_is_the_first_that_is_read(journal: Journal, nights: tuple[Night, Night]) -> None:
     passed, kept = (render(gather(journal, night)) for night in nights)
-    said = [" ".join(" ".join(Elements(page).texts).split()) for page in (passed, kept)]
+    bodies = [page.partition("<body>")[2] for page in (passed, kept)]
+    said = [" ".join(" ".join(Elements(body).texts).split()) for body in bodies]
     assert "✓ Passed the gate" in said[0] and "Kept back" not in said[0]
     assert "✗ Kept back edit success is 0.75, less than 0.9 locality is 0, less than 0.9" in said[1]
     assert "on top of version 4, the champion" in said[1]
-    assert said[1].index("Kept back edit success") < 500
+    assert said[1].index("Kept back edit success") < 100
 
 
 def test_strangers_texts_are_shown_as_text(journal: Journal) -> None:
