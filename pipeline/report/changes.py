@@ -114,7 +114,7 @@ def answers_changed(answers: pa.Table, before: pa.Table) -> AnswerChanges:
         compared += 1
         was, was_right = then[question]
         kind, prompt, expected = question
-        change = AnswerChange({**WORDINGS, **OTHERS}[kind], prompt, expected, was, now)
+        change = AnswerChange({**WORDINGS, **OTHERS}.get(kind, kind), prompt, expected, was, now)
         if right != was_right:
             (fixed if right else broken).append(change)
         elif not right and now != was:

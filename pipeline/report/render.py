@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -95,4 +95,5 @@ def number(value: float | None, unit: str = "share") -> str:
 
 def date(text: str) -> str:
     """ISO 8601 for a person."""
-    return datetime.fromisoformat(text).strftime("%-d %B %Y, %H:%M UTC")
+    moment = datetime.fromisoformat(text).astimezone(UTC)
+    return f"{moment.day} {moment:%B %Y, %H:%M} UTC"
