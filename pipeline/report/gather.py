@@ -26,18 +26,32 @@ from schemas.manifest import Manifest
 from schemas.reports import CONTRADICTIONS, QUARANTINE, REPORTS
 
 FIGURES = {
-    "scores": ("Scores over edits", "Lines of edit success, generality, locality and ARR, a point a version, against "
-               "the number of edits; the last points are the scores in the table above."),
-    "scope": ("Scope by kind of question", "Bars of the shares in the two tables of kinds of questions: what gets the "
-              "right answer, and what is led to an edit that it does not ask for."),
-    "distances": ("Distances and radii", "Curves of how far questions of each kind lie from the nearest scope, in its "
-                  "radii, and a histogram of the radii around edits."),
-    "conflicts": ("Where edits fell", "Points: the cluster that each edit entered, in order of arrival, by whether it "
-                  "was added, joined others, met a conflict or replaced an edit."),
-}  # fmt: skip
+    "scores": (
+        "Scores over edits",
+        "Lines of edit success, generality, locality and ARR, a point a version, against the number of edits; the last "
+        "points are the scores in the table above.",
+    ),
+    "scope": (
+        "Scope by kind of question",
+        "Bars of the shares in the two tables of kinds of questions: what gets the right answer, and what is led to an "
+        "edit that it does not ask for.",
+    ),
+    "distances": (
+        "Distances and radii",
+        "Curves of how far questions of each kind lie from the nearest scope, in its radii, and a histogram of the "
+        "radii around edits.",
+    ),
+    "conflicts": (
+        "Where edits fell",
+        "Points: the cluster that each edit entered, in order of arrival, by whether it was added, joined others, met "
+        "a conflict or replaced an edit.",
+    ),
+}
 """Figures of a night, by the names of their files -> heading, and what is seen in words."""
-RECIPE = ("key_layer", "block_modules", "partial_rank", "radius", "subject_radius", "edits_per_block", "iterations",
-          "learning_rate", "wordings")  # fmt: skip
+RECIPE = (
+    *("key_layer", "block_modules", "partial_rank", "radius", "subject_radius"),
+    *("edits_per_block", "iterations", "learning_rate", "wordings"),
+)
 CHOSEN = ("pooling", "subjects", "margin", "conflicts", "seed")
 """Settings that a page shows: of the recipe that was settled, and of what was asked for."""
 STEPS = {
@@ -193,8 +207,8 @@ def _commands(
     if undone:
         yield Command("Make it again", f"melo undo {undone[0]}")
     else:
-        yield Command("Make it again, in a new home", f"melo run --reports {shlex.quote(shown(night.source))} "
-                      f"--backbone {backbone}")  # fmt: skip
+        reports = shlex.quote(shown(night.source))
+        yield Command("Make it again, in a new home", f"melo run --reports {reports} --backbone {backbone}")
     yield Command("Score it again", "melo evaluate NUMBER")
     live = [row for row, state in enumerate(records["state"].to_pylist()) if state == "live"]
     if live:

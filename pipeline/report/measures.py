@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.evaluation.gate import Check, Verdict
 from pipeline.evaluation.kinds import DERIVED
-from pipeline.evaluation.scores import Scores, interval
+from pipeline.evaluation.scores import LeftAlone, Scores, interval
 from pipeline.screens import OTHERS, WORDINGS
 
 BESIDE = " beside the champion"
@@ -109,78 +109,67 @@ def measures(scores: Scores, verdict: Verdict, before: Scores | None, answers: p
         demand = Demand(check.threshold, name in CEILINGS, name != check.name, check.passed, check.why)
         demands.setdefault(name, []).append(demand)
         checks.setdefault(name, check)
-    found = {name: measure for name, measure in _measures(scores, before, answers)}
-    for name in demands.keys() - found.keys():  # a check that this page has no words for is shown all the same
+    found = {measure.name: measure for measure in _measures(scores, before, answers)}
+    for name in [
+        name for name in demands if name not in found
+    ]:  # a check that this page has no words for is shown all the same
         found[name] = Measure(name, "", checks[name].value, unit="number")
-    made = [_with(measure, tuple(demands.get(name, ()))) for name, measure in found.items()]
+    made = [replace(measure, demands=tuple(demands.get(name, ()))) for name, measure in found.items()]
     kept = [measure for measure in made if measure.value is not None or measure.demands]
     return tuple(sorted(kept, key=lambda measure: (not measure.failed, not measure.demands)))
 
 
-def _with(measure: Measure, demands: tuple[Demand, ...]) -> Measure:
-    return Measure(
-        measure.name, measure.what, measure.value, measure.before, measure.low, measure.high, measure.unit, demands
-    )
-
-
-def _measures(scores: Scores, before: Scores | None, answers: pa.Table) -> Iterator[tuple[str, Measure]]:
+def _measures(scores: Scores, before: Scores | None, answers: pa.Table) -> Iterator[Measure]:
+    """All that there are, whether they were measured or not; in the order of a page."""
     known, routed = _denominators(answers)
     counts = scores.counts
+
+    def then(field: str) -> float | None:
+        return None if before is None else getattr(before, field)
+
+    def share(name: str, field: str, what: str, asked: int | None = None) -> Measure:
+        return _share(name, what, getattr(scores, field), then(field), asked)
+
+    yield share("edit success", "edit_success", "edits whose right answer is said", counts.get("edit"))
+    yield share("generality", "generality", "reported rewordings that get it", counts.get("rephrase"))
+    yield share("locality", "locality", "prompts reported as not to change that did not", counts.get("locality"))
+    yield share("ARR", "arr", "of what the backbone had right, still right", known)
+    yield _false_routes(scores.left_alone.get("distractor"), before)
+    yield _upstream(scores, before)
+    if "edit" in scores.perplexity:
+        was = None if before is None or "edit" not in before.perplexity else before.perplexity["edit"].after
+        what = "of the right answers; low is good"
+        yield Measure("perplexity of edits", what, scores.perplexity["edit"].after, was, unit="number")
     asked = counts.get("edit", 0) + counts.get("rephrase", 0)
-    shares: list[tuple[str, str, str, int | None]] = [
-        ("edit success", "edit_success", "edits whose right answer is said", counts.get("edit")),
-        ("generality", "generality", "reported rewordings that get it", counts.get("rephrase")),
-        ("locality", "locality", "prompts reported as not to change that did not", counts.get("locality")),
-        ("ARR", "arr", "of what the backbone had right, still right", known),
-    ]
-    for name, field, what, of in shares:
-        yield name, _share(name, what, getattr(scores, field), getattr(before, field, None), of)
-    left = scores.left_alone.get("distractor")
+    yield share("worst tenth of edits", "worst_tenth", "their own questions that come out right")
+    yield share("routing precision", "routing_precision", "of questions led to a block, those that ask for it", routed)
+    yield share("routing recall", "routing_recall", "edits and rewordings led to a block of theirs", asked)
+    seconds = scores.seconds_per_question, then("seconds_per_question")
+    yield Measure("seconds per question", "to answer, routing included", *seconds, unit="seconds")
+    size = scores.bytes_per_edit, then("bytes_per_edit")
+    yield Measure("bytes per edit", "of the version on disk", *size, unit="bytes")
+
+
+def _false_routes(left: LeftAlone | None, before: Scores | None) -> Measure:
+    name, what = "false routes", "questions of an edit's form about another subject, led to an edit"
     then = None if before is None else before.left_alone.get("distractor")
-    what = "questions of an edit's form about another subject, led to an edit"
-    if left is None:
-        yield "false routes", Measure("false routes", what, None)
-    else:
-        was = None if then is None else then.led
-        yield "false routes", Measure("false routes", what, left.led, was, left.low, left.high)
+    was = None if then is None else then.led
+    return Measure(name, what, None, was) if left is None else Measure(name, what, left.led, was, left.low, left.high)
+
+
+def _upstream(scores: Scores, before: Scores | None) -> Measure:
     now, was = scores.upstream.after, None if before is None else before.upstream.after
+    own = scores.upstream.before
+    what = "the backbone's own task" if own is None else f"the backbone's own task; itself it has {own:.4g}"
     if scores.task == "causal":
-        what = f"of the backbone's own task; low is good{_backbone(scores.upstream.before)}"
-        yield "upstream perplexity", Measure("upstream perplexity", what, now, was, unit="number")
-    else:
-        what = f"the backbone's own task{_backbone(scores.upstream.before)}"
-        of = counts.get("upstream") if scores.task == "classification" else None  # F1 is no share of questions
-        yield "upstream", _share("upstream", what, now, was, of)
-    perplexity = scores.perplexity.get("edit")
-    if perplexity is not None:
-        then_too = None if before is None else before.perplexity.get("edit")
-        was = None if then_too is None else then_too.after
-        name = "perplexity of edits"
-        yield name, Measure(name, "of the right answers; low is good", perplexity.after, was, unit="number")
-    others: list[tuple[str, str, str, int | None]] = [
-        ("worst tenth of edits", "worst_tenth", "their own questions that come out right", None),
-        ("routing precision", "routing_precision", "of questions led to a block, those that ask for it", routed),
-        ("routing recall", "routing_recall", "edits and rewordings led to a block of theirs", asked or None),
-    ]
-    for name, field, what, of in others:
-        yield name, _share(name, what, getattr(scores, field), getattr(before, field, None), of)
-    name = "seconds per question"
-    then_seconds = None if before is None else before.seconds_per_question
-    yield name, Measure(name, "to answer, routing included", scores.seconds_per_question, then_seconds, unit="seconds")
-    size = None if before is None else before.bytes_per_edit
-    yield (
-        "bytes per edit",
-        Measure("bytes per edit", "of the version on disk", scores.bytes_per_edit, size, unit="bytes"),
-    )
+        return Measure("upstream perplexity", f"{what}; low is good", now, was, unit="number")
+    asked = scores.counts.get("upstream") if scores.task == "classification" else None  # F1 is no share of questions
+    return _share("upstream", what, now, was, asked)
 
 
 def _share(name: str, what: str, value: float | None, before: float | None, asked: int | None) -> Measure:
     low, high = (None, None) if value is None or not asked else interval(round(value * asked), asked)
     return Measure(name, what, value, before, low, high)
-
-
-def _backbone(value: float | None) -> str:
-    return "" if value is None else f"; the backbone has {value:.4g}"
 
 
 def _denominators(answers: pa.Table) -> tuple[int, int]:
@@ -220,9 +209,5 @@ def kinds_left_alone(scores: Scores, before: Scores | None) -> tuple[Kind, ...]:
 
 
 def _right(scores: Scores) -> Mapping[str, float]:
-    shares: Sequence[tuple[str, float | None]] = [
-        ("edit", scores.edit_success),
-        ("rephrase", scores.generality),
-        *scores.reworded.items(),
-    ]
-    return {kind: share for kind, share in shares if share is not None}
+    shares = {"edit": scores.edit_success, "rephrase": scores.generality} | scores.reworded
+    return {kind: share for kind, share in shares.items() if share is not None}
