@@ -113,6 +113,23 @@ def status(as_json: AsJson = False) -> None:
     versions.status(as_json)
 
 
+@app.command()
+def report(
+    number: Annotated[
+        int | None,
+        typer.Argument(metavar="[VERSION]", min=1, help="Of the registry; left out: the last, in use or kept back."),
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option(dir_okay=False, metavar="FILE", help="Write it there; else below MELO_HOME/reports.")
+    ] = None,
+    open_it: Annotated[bool, typer.Option("--open/--no-open", help="Show it in a browser, where there is one.")] = True,
+) -> None:
+    """Show the page of a version: scores and gate, what changed, what fails and why."""
+    from pipeline.commands import pages
+
+    pages.report(number, to, open_it)
+
+
 @edits.callback(invoke_without_command=True)
 def list_edits(
     context: typer.Context,

@@ -28,6 +28,7 @@ from pipeline.evaluation.probes import Probing
 from pipeline.journal import Journal, Night, user_name
 from pipeline.registry.store import RegistryError
 from pipeline.registry.tracking import Registry
+from pipeline.report import write_page
 from pipeline.review import ReviewQueue
 from pipeline.settings import Settings
 from pipeline.sources import files, pairs
@@ -314,6 +315,7 @@ class _Run:
             tags={"gate": "passed" if verdict.passed else "failed", "reasons": "; ".join(verdict.reasons)[:4000]},
             tables=tables,
             figures=figures,
+            page=write_page(self._journal, night),
             example=tables["answers"]["prompt"].to_pylist()[:3],
             edits=records.num_rows,
         )

@@ -28,6 +28,9 @@ DIGEST = "melo.digest"
 MODEL = "model"
 """Folder of a run that holds the model as MLflow loads it; the edited model is the one folder in its ``artifacts``."""
 
+PAGE = "report.html"
+"""File of a run that a person looks at; see ``pipeline.report``."""
+
 EDITS = "edits"
 """Name of the table that is a run's dataset too."""
 
@@ -66,6 +69,7 @@ def log_night(
     scores: Mapping[str, float],
     tables: Mapping[str, pa.Table],
     figures: Sequence[Path],
+    page: Path | None,
     example: Sequence[str],
     edits: int,
 ) -> str:
@@ -89,6 +93,8 @@ def log_night(
             client.log_artifacts(run.run_id, str(_write_model(folder, Path(scratch, MODEL), example)), MODEL)
         for figure in figures:
             client.log_artifact(run.run_id, str(figure), "figures")
+        if page is not None:
+            client.log_text(run.run_id, page.read_text("utf-8"), PAGE)
     except BaseException:
         client.set_terminated(run.run_id, "FAILED")
         raise

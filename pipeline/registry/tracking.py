@@ -16,7 +16,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from pipeline.editing.folder import CheckpointError, verify
-from pipeline.registry.night import DIGEST, MODEL, log_night
+from pipeline.registry.night import DIGEST, MODEL, PAGE, log_night
 from pipeline.registry.promotions import Kind, Promotion, Promotions, before, in_use
 from pipeline.registry.store import RegistryError, asking, connect, open_experiment, shown, unless_there
 from pipeline.trust import check_models
@@ -88,6 +88,7 @@ class Registry:
         figures: Sequence[Path],
         example: Sequence[str],
         edits: int = 0,
+        page: Path | None = None,
     ) -> int:
         """Logs a run, makes its edited model a version and the alias ``candidate`` point to it.
 
@@ -105,6 +106,7 @@ class Registry:
             figures: pictures.
             example: prompts that show what the model takes.
             edits: edits that the model has: where on the metrics' x-axis the scores stand.
+            page: HTML that shows the version to a person; ``page`` finds it again.
 
         Returns:
             The version's number.
@@ -128,6 +130,7 @@ class Registry:
                     scores=scores,
                     tables=tables,
                     figures=figures,
+                    page=page,
                     example=example,
                     edits=edits,
                 )
@@ -151,6 +154,11 @@ class Registry:
         """The version in use; None before the first promotion."""
         return self._aliased(CHAMPION)
 
+    def candidate_number(self) -> int | None:
+        """The number of the version that was registered last, in use or not; None before the first."""
+        with asking(self.uri, f"show the candidate of {self.name}"):
+            return self._alias(CANDIDATE)
+
     def champion_number(self) -> int | None:
         """The number of the version in use, at the cost of one look at the store; None before the first promotion."""
         with asking(self.uri, f"show the champion of {self.name}"):
@@ -164,15 +172,7 @@ class Registry:
             TrustError: it is made from a model that may not be loaded.
         """
         with asking(self.uri, f"show version {number} of {self.name}"):
-            try:
-                found = self._client.get_model_version(self.name, str(number))
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                    raise
-                raise RegistryError(
-                    f"{self.name} has no version {number}: `melo status` and `melo history` name those that it has"
-                ) from error
-            return self._registered(found)
+            return self._registered(self._version(number))
 
     def promote(self, number: int, by: str, why: str, figures: Mapping[str, float]) -> Promotion:
         """Puts a version into use, and writes that down. A version that is in use already stays so.
@@ -220,6 +220,22 @@ class Registry:
             version = self._client.get_model_version(self.name, str(number))
             return dict(self._client.get_run(str(version.run_id)).data.metrics)
 
+    def page(self, number: int) -> str:
+        """The HTML that shows a version to a person, as it was registered.
+
+        Raises:
+            RegistryError: there is no such version, or none was made of it.
+        """
+        with asking(self.uri, f"show the page of version {number} of {self.name}"):
+            run_id = str(self._version(number).run_id)
+            if PAGE not in {file.path for file in self._client.list_artifacts(run_id)}:
+                raise RegistryError(
+                    f"version {number} of {self.name} has no page: an earlier release registered it. Its scores and "
+                    "tables are in its run in MLflow; the next version will have one"
+                )
+            with tempfile.TemporaryDirectory() as scratch:
+                return Path(self._client.download_artifacts(run_id, PAGE, scratch)).read_text("utf-8")
+
     def history(self) -> list[Promotion]:
         """Every promotion and rollback, the oldest first; see ``pipeline.registry.promotions``."""
         with asking(self.uri, f"show the history of {self.name}"):
@@ -247,6 +263,16 @@ class Registry:
 
         with asking(self.uri, f"make version {target} of {self.name} the champion"):
             return self._promotions.move(kind, source, target, by, why, figures, act)
+
+    def _version(self, number: int) -> ModelVersion:
+        try:
+            return self._client.get_model_version(self.name, str(number))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            raise RegistryError(
+                f"{self.name} has no version {number}: `melo status` and `melo history` name those that it has"
+            ) from error
 
     def _known(self, digest: str) -> ModelVersion | None:
         """The version of a digest."""

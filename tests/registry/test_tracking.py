@@ -16,7 +16,7 @@ from mlflow.artifacts import download_artifacts
 
 from pipeline.editing.folder import BLOCKS, MANIFEST, CheckpointError
 from pipeline.editing.model import EditedModel
-from pipeline.registry.night import DIGEST
+from pipeline.registry.night import DIGEST, PAGE
 from pipeline.registry.store import RegistryError
 from pipeline.registry.tracking import Registry
 from pipeline.trust import TrustError
@@ -63,6 +63,22 @@ def test_a_second_registry_sees_the_same(registry: Registry, versions: list[Vers
     other = Registry(registry.uri, registry.name, tmp_path / "artifacts")
     assert other.champion() == registry.champion() is not None
     assert other.history() == registry.history()
+
+
+def test_the_page_of_a_version_is_found_again(registry: Registry, versions: list[Version], tmp_path: Path) -> None:
+    page = tmp_path / "night.html"
+    page.write_text("<!DOCTYPE html>\n<title>Ünïcode</title>\n", "utf-8")
+    registry.register(**versions[0].arguments())
+    assert registry.candidate_number() == 1
+    registry.register(**versions[1].arguments(page=page))
+    assert registry.candidate_number() == 2
+    page.unlink()
+    assert registry.page(2) == "<!DOCTYPE html>\n<title>Ünïcode</title>\n"
+    with pytest.raises(RegistryError, match="has no page: an earlier release registered it"):
+        registry.page(1)
+    with pytest.raises(RegistryError, match="has no version 7"):
+        registry.page(7)
+    assert [file.path for file in registry._client.list_artifacts(runs(registry)[0].info.run_id)].count(PAGE) == 1
 
 
 def test_a_run_holds_the_night(registry: Registry, versions: list[Version], tmp_path: Path) -> None:

@@ -66,6 +66,9 @@ def test_reports_become_a_champion_and_a_second_night_builds_on_it(tmp_path: Pat
     assert derived(more.folder)["typo"].isdisjoint(derived(made.folder)["typo"])  # fresh ones every night
     assert not any(derived(do(tmp_path / "none", source, backbone, probes=0).folder).values())
     assert [move.to_version for move in registry.history()] == [1, 2]
+    pages = [registry.page(number) for number in (1, 2)]
+    assert pages == [(night.folder / "report.html").read_text() for night in (made, more)]
+    assert ["on top of version 1, the champion" in page for page in pages] == [False, True]
     model = EditedModel.load(champion.folder, index="memory")
     assert model.generate(list(FACTS)) == list(FACTS.values())
     assert model.version == 2
