@@ -11,11 +11,15 @@ def serve(host: str, port: int, every: float) -> None:
     import uvicorn
     from transformers.utils import logging
 
+    from pipeline.logs import configure
     from pipeline.serving.app import make_app
     from pipeline.serving.champion import Champion
 
     logging.disable_progress_bar()  # of the weights that are read
+    settings = Settings()
+    configure(settings.log, told=True)
     with plain_errors():
-        champion = Champion(the_registry(Settings()), every)
+        champion = Champion(the_registry(settings), every)
         progress.print(f"POST http://{host}:{port}/v1/answers; what else there is: http://{host}:{port}/docs")
-        uvicorn.run(make_app(champion), host=host, port=port, log_level="info")
+        app = make_app(champion, settings.log_prompts)
+        uvicorn.run(app, host=host, port=port, log_config=None, access_log=False)  # the app has a line a request

@@ -1,0 +1,167 @@
+"""Structured logs: one event a line, with the run and the edit that it is about.
+
+An event has a time (UTC), a level, a name, and whatever it is about: ``night``, ``step``, ``actor``, ``edit_id``. It
+goes where standard logging leads it: to the folder of the night that it happened in, as JSON, and to stderr, as JSON
+or as text. What strangers sent is a value, escaped, and never a line or a name.
+
+``LOG`` tells; everything else that is logged, by whatever package, comes out in the same form as an event ``log``.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import math
+import sys
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, TextIO
+
+import structlog
+from structlog.contextvars import bound_contextvars, merge_contextvars
+from structlog.processors import ExceptionRenderer, JSONRenderer, KeyValueRenderer, TimeStamper
+from structlog.stdlib import ProcessorFormatter, add_log_level
+from structlog.tracebacks import ExceptionDictTransformer
+
+Event = MutableMapping[str, Any]
+Form = Literal["text", "json"]
+
+NIGHT_LOG = "log.jsonl"
+"""In a night's folder: its events, those of every attempt after a crash one after the other."""
+
+NAME = "melo"
+OURS = (NAME, "pipeline", "workers", "uvicorn")
+"""Loggers that tell what is going on, not only what is wrong."""
+
+about = bound_contextvars
+"""Within it every event has these fields."""
+
+
+def _ordered(_: Any, __: str, event: Event) -> Event:
+    """When, how bad, what, and in which run first."""
+    first = {name: event.pop(name) for name in ("time", "level", "event", "night", "step", "actor") if name in event}
+    return first | event
+
+
+def _foreign(_: Any, __: str, event: Event) -> Event:
+    """A line of a package that knows no events."""
+    record: logging.LogRecord = event["_record"]
+    event["message"], event["event"], event["logger"] = event["event"], "log", record.name
+    return event
+
+
+def _json(value: Any, **options: Any) -> str:
+    """On one line whatever it holds; JSON knows no numbers that are not finite, so these are null."""
+    try:
+        return json.dumps(value, allow_nan=False, **options)
+    except ValueError:
+        return json.dumps(_finite(value), allow_nan=False, **options)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+_STAMP = (merge_contextvars, add_log_level, TimeStamper("iso", utc=True, key="time"))
+_STRUCTURED = ExceptionRenderer(ExceptionDictTransformer(show_locals=False, use_rich=False))  # locals hold prompts
+
+LOG: structlog.stdlib.BoundLogger = structlog.wrap_logger(
+    logging.getLogger(NAME),
+    processors=[structlog.stdlib.filter_by_level, *_STAMP, ProcessorFormatter.wrap_for_formatter],
+    wrapper_class=structlog.stdlib.BoundLogger,
+)
+"""Tells events: ``LOG.info("admitted", edit_id=...)``."""
+logging.getLogger(NAME).setLevel(logging.INFO)
+
+
+def _formatter(form: Form) -> ProcessorFormatter:
+    render = JSONRenderer(_json) if form == "json" else KeyValueRenderer()
+    return ProcessorFormatter(
+        foreign_pre_chain=[*_STAMP, _foreign],
+        processors=[ProcessorFormatter.remove_processors_meta, _STRUCTURED, _ordered, render],
+    )
+
+
+def configure(form: Form, told: bool = False) -> None:
+    """Sends what is logged in this process to stderr.
+
+    Args:
+        form: with ``json`` every line that Python writes to stderr is an object, be it printed or a traceback.
+        told: whether text has the events too. Where a ``Teller`` tells a person, it has not.
+    """
+    stream = _real(sys.stderr)
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_formatter(form))
+    if form == "text" and not told:
+        handler.addFilter(lambda record: record.levelno >= logging.WARNING)
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        if isinstance(old.formatter, ProcessorFormatter) and not isinstance(old, logging.FileHandler):
+            root.removeHandler(old)
+    root.addHandler(handler)
+    for name in OURS:
+        logging.getLogger(name).setLevel(logging.INFO)
+    if form == "json":
+        sys.stderr = _Lines(stream)
+        sys.excepthook = _uncaught
+        logging.captureWarnings(True)
+
+
+@contextmanager
+def night_log(folder: Path) -> Iterator[None]:
+    """Within it, what is logged in this process goes to a night's folder, too."""
+    handler = logging.FileHandler(folder / NIGHT_LOG, encoding="utf-8")
+    handler.setFormatter(_formatter("json"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    LOG.critical("failed", exc_info=(kind, error, trace))
+
+
+def _real(stream: TextIO) -> TextIO:
+    return stream.stream if isinstance(stream, _Lines) else stream
+
+
+class _Lines(io.TextIOBase):
+    """Stands for stderr: each line that is printed there is an event.
+
+    Args:
+        stream: stderr itself, which events go to.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self._begun = ""
+
+    def write(self, text: str) -> int:
+        *lines, self._begun = (self._begun + text).replace("\r", "\n").split("\n")
+        for line in lines:
+            if line.strip():
+                LOG.info("printed", message=line.rstrip())
+        return len(text)
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return False
+
+    def fileno(self) -> int:
+        return self.stream.fileno()
+
+    def flush(self) -> None:
+        self.stream.flush()
