@@ -38,7 +38,7 @@ def records_of(version: Path) -> pa.Table:
     return pq.read_table(version / RECORDS, schema=EDITS)
 
 
-def _states(version: Path | None) -> dict[str, str]:
+def states_of(version: Path | None) -> dict[str, str]:
     """Edit id -> state of its record."""
     if version is None:
         return {}
@@ -88,7 +88,7 @@ class EditLog:
         """What was admitted before a night, for ``pipeline.sources.admit``."""
         nights = [other for other in self._journal.nights() if other.number < night.number]
         log = self._latest(nights)
-        states = _states(self._folder(night.base))
+        states = states_of(self._folder(night.base))
         left = self._left(log, night.base, states)
         known: dict[str, Aside | None] = dict.fromkeys([*log, *(edit for edit in states if states[edit] in KNOWN)])
         if left:
@@ -116,7 +116,7 @@ class EditLog:
             A table of schema REPORTS, in the order in which the edits were admitted last.
         """
         log = self._latest(self._journal.nights())
-        states = _states(self._folder(night.base))
+        states = states_of(self._folder(night.base))
         left = self._left(log, night.base, states)
         refused = self.refused()
         rows = [
@@ -133,7 +133,7 @@ class EditLog:
 
         They come as they were reported; those that were admitted in another home as far as the version knows them.
         """
-        states = _states(version)
+        states = states_of(version)
         log = self._latest(self._journal.nights())
         elsewhere = {edit for edit, state in states.items() if state in KNOWN and edit not in log}
         here = [row for edit, row in log.items() if states.get(edit) in KNOWN]
@@ -176,7 +176,7 @@ class EditLog:
         left: dict[str, _Left] = {}
         for move in self._moves:
             if move.kind == "rollback":
-                known = _states(self._folder(self._digest_of(move.from_version)))
+                known = states_of(self._folder(self._digest_of(move.from_version)))
                 left |= dict.fromkeys((edit for edit in known if edit not in states), _Left(move.when, move.when))
         for night in self._journal.nights():
             begun = datetime.fromisoformat(night.begun)

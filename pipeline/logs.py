@@ -114,6 +114,11 @@ def configure(form: Form, told: bool = False) -> None:
         logging.captureWarnings(True)
 
 
+def in_json() -> bool:
+    """Whether stderr is for programs."""
+    return isinstance(sys.stderr, _Lines)
+
+
 @contextmanager
 def night_log(folder: Path) -> Iterator[None]:
     """Within it, what is logged in this process goes to a night's folder, too."""

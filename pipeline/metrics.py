@@ -101,7 +101,7 @@ TAUGHT = Metric("melo_night_edits_taught", "gauge", "Edits that the last night t
 REFUSED = Metric("melo_night_edits_refused", "gauge", "Edits of the last night that the model cannot take")
 TEACHING = Metric("melo_night_teaching_seconds", "gauge", "Seconds of teaching in the last night")
 GATE_PASSED = Metric("melo_night_gate_passed", "gauge", "1 when the last version that was judged passed the gate")
-KEPT_BACK = Metric("melo_night_kept_back_in_a_row", "gauge", "Versions that the gate kept back since the last promotion")
+KEPT_BACK = Metric("melo_night_kept_back_in_a_row", "gauge", "Versions kept back since the last promotion")
 SCORE = Metric(
     "melo_score", "gauge", "Scores of the last version judged (candidate) and promoted (champion)", ("of", "score")
 )

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from pipeline.journal import SCRATCH, move_whole
 from pipeline.sources import CONFIRMED, Aside, Batch, admit, read
+from pipeline.sources.reasons import CAME_BEFORE
 from schemas.reports import QUARANTINE, REVIEW
 
 
@@ -95,7 +96,7 @@ class _Waiting:
         again: list[dict[str, Any]] = []
         for row in review.to_pylist():
             if row["complaint_id"] in self._came:
-                reason = f"came before: complaint {row['complaint_id']} waits for a review or was settled"
+                reason = f"{CAME_BEFORE}: complaint {row['complaint_id']} waits for a review or was settled"
                 detail = f"{row['prompt']}: {row['rating']}"[:500]
                 again.append({"source": row["source"], "line": row["line"], "reason": reason, "detail": detail})
             else:

@@ -14,7 +14,9 @@ from rich.console import Console
 from rich.text import Text
 
 from pipeline.errors import MeloError
+from pipeline.logs import LOG, configure, in_json
 from pipeline.settings import Settings
+from pipeline.telling import Teller
 
 if TYPE_CHECKING:
     from pipeline.registry.tracking import Registered, Registry
@@ -29,8 +31,17 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except (MeloError, OSError) as error:
-        progress.print(Text.assemble(("error: ", "red"), str(error)))
+        if in_json():
+            LOG.error("failed", error=str(error), kind=type(error).__name__)
+        else:
+            progress.print(Text.assemble(("error: ", "red"), str(error)))
         raise typer.Exit(1) from None
+
+
+def the_teller(settings: Settings) -> Teller:
+    """Tells in the form that the settings want: to a person on the console, or to a program in lines of JSON."""
+    configure(settings.log)
+    return Teller(Console(quiet=True) if settings.log == "json" else progress)
 
 
 def example_upstream(settings: Settings) -> Path:
