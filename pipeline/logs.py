@@ -16,6 +16,7 @@ import math
 import sys
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TextIO
@@ -30,11 +31,13 @@ Event = MutableMapping[str, Any]
 Form = Literal["text", "json"]
 
 NIGHT_LOG = "log.jsonl"
-"""In a night's folder: its events, those of every attempt after a crash one after the other."""
+"""In a night's folder: its events, those of every attempt after a crash one after the other. Actors have their own."""
 
 NAME = "melo"
 OURS = (NAME, "pipeline", "workers", "uvicorn")
 """Loggers that tell what is going on, not only what is wrong."""
+
+_folder: ContextVar[Path | None] = ContextVar("night_folder", default=None)
 
 about = bound_contextvars
 """Within it every event has these fields."""
@@ -122,15 +125,27 @@ def in_json() -> bool:
 @contextmanager
 def night_log(folder: Path) -> Iterator[None]:
     """Within it, what is logged in this process goes to a night's folder, too."""
-    handler = logging.FileHandler(folder / NIGHT_LOG, encoding="utf-8")
-    handler.setFormatter(_formatter("json"))
-    root = logging.getLogger()
-    root.addHandler(handler)
+    handler = log_to(folder / NIGHT_LOG)
+    before = _folder.set(folder)
     try:
         yield
     finally:
-        root.removeHandler(handler)
+        _folder.reset(before)
+        logging.getLogger().removeHandler(handler)
         handler.close()
+
+
+def night_folder() -> Path | None:
+    """The folder that ``night_log`` leads to, within it."""
+    return _folder.get()
+
+
+def log_to(path: Path) -> logging.Handler:
+    """What is logged in this process goes to a file as well, as JSON, after what is there."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(_formatter("json"))
+    logging.getLogger().addHandler(handler)
+    return handler
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

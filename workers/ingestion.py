@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Set
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,13 +13,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline import metrics
 from pipeline.journal import SCRATCH, move_whole
+from pipeline.logs import LOG
 from pipeline.sources import CONFIRMED, Aside, Batch, admit, read
-from pipeline.sources.reasons import CAME_BEFORE
+from pipeline.sources.reasons import CAME_BEFORE, by_class
 from schemas.reports import QUARANTINE, REVIEW
+from workers.actor import Actor
+from workers.metering import count
 
 
-class IngestionWorker:
+class IngestionWorker(Actor):
     """Turns a source into tables in a night's folder."""
 
     def ingest(
@@ -42,6 +47,7 @@ class IngestionWorker:
             How many rows each has; ``reports``: how many were read; ``confirmed``: how many of those in quarantine
             say that an answer was right.
         """
+        start = time.monotonic()
         counts = {"reports": answered.num_rows, "quarantine": 0, "review": 0, "confirmed": 0}
         waiting = _Waiting(queued)
         with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder) as name:
@@ -76,7 +82,19 @@ class IngestionWorker:
                 counts[table_name] = table.num_rows
             for file in sorted(scratch.iterdir()):
                 move_whole(file, folder / file.name)
+        _measure(counts, folder / "quarantine.parquet", time.monotonic() - start)
         return counts
+
+
+def _measure(counts: Mapping[str, int], quarantine: Path, seconds: float) -> None:
+    count(metrics.READ, counts["reports"])
+    count(metrics.INGESTING, seconds)
+    for became in counts.keys() - {"reports"}:
+        count(metrics.SORTED, counts[became], became=became)
+    table = pq.read_table(quarantine, columns=["reason", "line"])
+    for reason, rows in by_class(table["reason"].to_pylist(), table["line"].to_pylist()).items():
+        count(metrics.REJECTED, rows, reason=reason)
+    LOG.info("read", **counts, seconds=round(seconds, 3))
 
 
 class _Waiting:
