@@ -9,15 +9,17 @@ or as text. What strangers sent is a value, escaped, and never a line or a name.
 
 from __future__ import annotations
 
-import io
+import atexit
 import json
 import logging
 import math
+import os
 import sys
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from threading import Thread
 from types import TracebackType
 from typing import Any, Literal, TextIO
 
@@ -92,34 +94,57 @@ def _formatter(form: Form) -> ProcessorFormatter:
     )
 
 
-def configure(form: Form, told: bool = False) -> None:
+def configure(form: Form, told: bool = False, stream: TextIO | None = None) -> None:
     """Sends what is logged in this process to stderr.
 
     Args:
-        form: with ``json`` every line that Python writes to stderr is an object, be it printed or a traceback.
+        form: of the lines.
         told: whether text has the events too. Where a ``Teller`` tells a person, it has not.
+        stream: in place of stderr.
     """
-    stream = _real(sys.stderr)
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_formatter(form))
+    handler.name = NAME
     if form == "text" and not told:
         handler.addFilter(lambda record: record.levelno >= logging.WARNING)
     root = logging.getLogger()
-    for old in root.handlers[:]:
-        if isinstance(old.formatter, ProcessorFormatter) and not isinstance(old, logging.FileHandler):
-            root.removeHandler(old)
+    for old in [old for old in root.handlers if old.name == NAME]:
+        root.removeHandler(old)
     root.addHandler(handler)
     for name in OURS:
         logging.getLogger(name).setLevel(logging.INFO)
     if form == "json":
-        sys.stderr = _Lines(stream)
         sys.excepthook = _uncaught
         logging.captureWarnings(True)
 
 
-def in_json() -> bool:
-    """Whether stderr is for programs."""
-    return isinstance(sys.stderr, _Lines)
+def all_of_stderr() -> TextIO:
+    """Makes every line that anything in this process writes to stderr, libraries in C++ too, an event ``printed``.
+
+    Returns:
+        What writes to the stderr that was there before: for ``configure``.
+    """
+    real = os.fdopen(os.dup(2), "w", encoding="utf-8")
+    reading, writing = os.pipe()
+    os.dup2(writing, 2)
+    os.close(writing)
+
+    def pass_on() -> None:
+        with os.fdopen(reading, encoding="utf-8", errors="backslashreplace") as lines:
+            for line in lines:
+                if line.strip():
+                    LOG.info("printed", message=line.rstrip())
+
+    reader = Thread(target=pass_on, name="stderr", daemon=True)
+    reader.start()
+
+    def end() -> None:
+        sys.stderr.flush()
+        os.dup2(real.fileno(), 2)  # the last end that writes to the pipe, unless a child has one
+        reader.join(timeout=1)
+
+    atexit.register(end)
+    return real
 
 
 @contextmanager
@@ -150,38 +175,3 @@ def log_to(path: Path) -> logging.Handler:
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     LOG.critical("failed", exc_info=(kind, error, trace))
-
-
-def _real(stream: TextIO) -> TextIO:
-    return stream.stream if isinstance(stream, _Lines) else stream
-
-
-class _Lines(io.TextIOBase):
-    """Stands for stderr: each line that is printed there is an event.
-
-    Args:
-        stream: stderr itself, which events go to.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
-        self._begun = ""
-
-    def write(self, text: str) -> int:
-        *lines, self._begun = (self._begun + text).replace("\r", "\n").split("\n")
-        for line in lines:
-            if line.strip():
-                LOG.info("printed", message=line.rstrip())
-        return len(text)
-
-    def writable(self) -> bool:
-        return True
-
-    def isatty(self) -> bool:
-        return False
-
-    def fileno(self) -> int:
-        return self.stream.fileno()
-
-    def flush(self) -> None:
-        self.stream.flush()

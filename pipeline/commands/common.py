@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from pipeline.errors import MeloError
-from pipeline.logs import LOG, configure, in_json
+from pipeline.logs import LOG, all_of_stderr, configure
 from pipeline.settings import Settings
 from pipeline.telling import Teller
 
@@ -31,7 +31,7 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except (MeloError, OSError) as error:
-        if in_json():
+        if progress.quiet:
             LOG.error("failed", error=str(error), kind=type(error).__name__)
         else:
             progress.print(Text.assemble(("error: ", "red"), str(error)))
@@ -40,8 +40,14 @@ def plain_errors() -> Iterator[None]:
 
 def the_teller(settings: Settings) -> Teller:
     """Tells in the form that the settings want: to a person on the console, or to a program in lines of JSON."""
-    configure(settings.log)
-    return Teller(Console(quiet=True) if settings.log == "json" else progress)
+    logged(settings)
+    return Teller(progress)
+
+
+def logged(settings: Settings, told: bool = False) -> None:
+    """From here on stderr is as the settings want it; see ``configure`` for ``told``."""
+    progress.quiet = settings.log == "json"
+    configure(settings.log, told, all_of_stderr() if progress.quiet else None)
 
 
 def example_upstream(settings: Settings) -> Path:

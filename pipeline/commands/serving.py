@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.commands.common import plain_errors, progress, the_registry
+from pipeline.commands.common import logged, plain_errors, progress, the_registry
 from pipeline.settings import Settings
 
 
@@ -11,13 +11,12 @@ def serve(host: str, port: int, every: float) -> None:
     import uvicorn
     from transformers.utils import logging
 
-    from pipeline.logs import configure
     from pipeline.serving.app import make_app
     from pipeline.serving.champion import Champion
 
     logging.disable_progress_bar()  # of the weights that are read
     settings = Settings()
-    configure(settings.log, told=True)
+    logged(settings, told=True)
     with plain_errors():
         champion = Champion(the_registry(settings), every)
         progress.print(f"POST http://{host}:{port}/v1/answers; what else there is: http://{host}:{port}/docs")
