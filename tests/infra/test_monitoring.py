@@ -47,7 +47,9 @@ def selectors(expression: str) -> list[tuple[str, set[str]]]:
     bare = re.sub(r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)", " ", expression)
     bare = re.sub(r"\[[^]]*\]|\boffset\s+\w+", " ", bare)
     found = []
-    for match in re.finditer(r'([a-zA-Z_:][\w:]*)\s*(\{(?:[^}"]|"[^"]*")*\})?(\s*\()?', re.sub(r"\b\d[\w.]*", " ", bare)):
+    for match in re.finditer(
+        r'([a-zA-Z_:][\w:]*)\s*(\{(?:[^}"]|"[^"]*")*\})?(\s*\()?', re.sub(r"\b\d[\w.]*", " ", bare)
+    ):
         name, labels, call = match.groups()
         if call is None and name not in WORDS:
             found.append((name, set(re.findall(r'(\w+)\s*(?:=~|!~|!=|=)\s*"', labels or ""))))
@@ -72,7 +74,9 @@ def test_every_alert_is_tested() -> None:
 
 
 def test_the_names_in_an_expression_are_found() -> None:
-    found = selectors('sum by (le) (rate(a_bucket{x="b{c", y=~"d"}[5m])) / on (z) group_left (w) e:f > 3 * 1e3 offset 1h')
+    found = selectors(
+        'sum by (le) (rate(a_bucket{x="b{c", y=~"d"}[5m])) / on (z) group_left (w) e:f > 3 * 1e3 offset 1h'
+    )
     assert found == [("a_bucket", {"x", "y"}), ("e:f", set())]
 
 
