@@ -50,7 +50,7 @@ def records_of(version: Path) -> pa.Table:
     return pa.table(columns, schema=EDITS)
 
 
-def _states(version: Path | None) -> dict[str, str]:
+def states_of(version: Path | None) -> dict[str, str]:
     """Edit id -> state of its record."""
     if version is None:
         return {}
@@ -100,7 +100,7 @@ class EditLog:
         """What was admitted before a night, for ``pipeline.sources.admit``."""
         nights = self._before(night)
         log = self._latest(nights)
-        states = _states(self._folder(night.base))
+        states = states_of(self._folder(night.base))
         left = self._left(log, night.base, states)
         known: dict[str, Aside | None] = dict.fromkeys([*log, *(edit for edit in states if states[edit] in KNOWN)])
         for edit in over(nights, datetime.fromisoformat(night.begun)):
@@ -130,7 +130,7 @@ class EditLog:
     def expired(self, night: Night) -> list[str]:
         """The edits of a night's base whose time was over when the night began, and which none of its reports renew."""
         gone = over(self._journal.nights(), datetime.fromisoformat(night.begun))
-        return [edit for edit, state in _states(self._folder(night.base)).items() if state in KNOWN and edit in gone]
+        return [edit for edit, state in states_of(self._folder(night.base)).items() if state in KNOWN and edit in gone]
 
     def waiting(self, night: Night) -> bool:
         """Whether anything was admitted since a night last made a version. What the gate kept back does not count."""
@@ -152,7 +152,7 @@ class EditLog:
             A table of schema REPORTS, in the order in which the edits were admitted last.
         """
         log = self._latest(self._journal.nights())
-        states = _states(self._folder(night.base))
+        states = states_of(self._folder(night.base))
         left = self._left(log, night.base, states)
         never = self.refused().keys() | over(self._journal.nights(), datetime.fromisoformat(night.begun))
         rows = [
@@ -169,7 +169,7 @@ class EditLog:
 
         They come as they were reported; those that were admitted in another home as far as the version knows them.
         """
-        states = _states(version)
+        states = states_of(version)
         log = self._latest(self._journal.nights())
         elsewhere = {edit for edit, state in states.items() if state in KNOWN and edit not in log}
         here = [row for edit, row in log.items() if states.get(edit) in KNOWN]
@@ -215,7 +215,7 @@ class EditLog:
         left: dict[str, _Left] = {}
         for move in self._moves:
             if move.kind == "rollback":
-                known = _states(self._folder(self._digest_of(move.from_version)))
+                known = states_of(self._folder(self._digest_of(move.from_version)))
                 left |= dict.fromkeys((edit for edit in known if edit not in states), _Left(move.when, move.when))
         for night in self._journal.nights():
             begun = datetime.fromisoformat(night.begun)

@@ -163,6 +163,11 @@ class Journal:
             for number, source, base, begun, ended, outcome in rows
         ]
 
+    def outcome(self, night: Night) -> str | None:
+        """How a run ended, by now; None while it has not."""
+        (outcome,) = self._db.execute("SELECT outcome FROM nights WHERE number = ?", (night.number,)).fetchone()
+        return None if outcome is None else str(outcome)
+
     def unfinished(self) -> Night | None:
         """The run that was begun last, if it never ended."""
         return next((night for night in reversed(self.nights()) if night.ended is None), None)

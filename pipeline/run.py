@@ -25,6 +25,7 @@ from pipeline.editlog import EditLog, records_of, taken_back
 from pipeline.evaluation import Scores, Verdict, failures, judge, questions
 from pipeline.evaluation.figures import conflicts, distances_and_radii, scope_by_kind, scores_over_edits
 from pipeline.evaluation.probes import Probing
+from pipeline.events import step, watched
 from pipeline.journal import Journal, Night, user_name
 from pipeline.registry.store import RegistryError
 from pipeline.registry.tracking import Registry
@@ -145,14 +146,15 @@ class _Run:
             night = self._journal.begin(source, champion.digest if champion else None)
         else:
             self._say(f"night {night.number} did not end: going on where it stopped")
-        try:
-            return self._go(night)
-        except PASSING:
-            self._say(f"night {night.number} stopped, nothing is lost: start it again when the cause is removed")
-            raise
-        except Exception as error:
-            self._journal.end(night, f"failed: {error}")  # what it admitted waits for the next one
-            raise
+        with watched(self._settings, self._journal, self._registry, night):
+            try:
+                return self._go(night)
+            except PASSING:
+                self._say(f"night {night.number} stopped, nothing is lost: start it again when the cause is removed")
+                raise
+            except Exception as error:
+                self._journal.end(night, f"failed: {error}")  # what it admitted waits for the next one
+                raise
 
     def _go(self, night: Night) -> RunResult:
         counts = self._step(night, "reports", self._ingest)
@@ -183,7 +185,7 @@ class _Run:
         )
 
     def _step(self, night: Night, name: str, work: Callable[[Night], dict[str, Any]]) -> dict[str, Any]:
-        return self._journal.step(night, name, lambda: work(night))
+        return self._journal.step(night, name, lambda: step(name, night, self._journal.versions, work))
 
     # -- reports -------------------------------------------------------------------------------------------------
 

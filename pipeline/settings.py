@@ -107,6 +107,11 @@ class Settings(BaseSettings):
     probes: int = Field(200, ge=0, description="edits from which further questions are derived in evaluation; 0: none")
     patience: float = Field(3600, gt=0, description="seconds that one call of an actor may take")
     node_patience: float = Field(0, ge=0, description="seconds that a cluster may take to add nodes it lacks")
+    log: Literal["text", "json"] = Field("text", description="form of what goes to stderr: for people or for programs")
+    log_prompts: bool = Field(False, description="the server's log has the prompts, which may hold what is personal")
+    metrics_file: Path | None = Field(
+        None, description="where a night leaves its figures for node_exporter; none: metrics.prom under home"
+    )
     editing: EditingSettings = EditingSettings()
     gate: GateSettings = GateSettings()
     trust: TrustSettings = TrustSettings()

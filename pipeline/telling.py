@@ -1,4 +1,4 @@
-"""Telling whoever waits what is being done: bars on a terminal, plain lines elsewhere."""
+"""Telling what is being done: bars on a terminal, plain lines elsewhere, and all of it as events in the log."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager, contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from pipeline.logs import LOG
 
 LINE_SECONDS = 30.0
 """How often a line says how far it is, where there is no terminal."""
@@ -19,10 +21,10 @@ Track = Callable[[str, int], AbstractContextManager[Advance]]
 
 
 class Teller:
-    """Tells on a console.
+    """Tells on a console, and in the log.
 
     Args:
-        console: where to.
+        console: where to. One that is quiet leaves it to the log, whose lines may go to stderr themselves.
     """
 
     def __init__(self, console: Console) -> None:
@@ -30,6 +32,7 @@ class Teller:
 
     def say(self, line: str) -> None:
         """One line."""
+        LOG.info("told", message=line)
         self._console.print(line, highlight=False, markup=False)
 
     @contextmanager
@@ -40,10 +43,11 @@ class Teller:
             what: is being done, for example "teaching 40 edits".
             total: how many there are.
         """
-        if not self._console.is_terminal:
+        if self._console.quiet or not self._console.is_terminal:
             self.say(what)
             yield self._lines(what, total)
             return
+        LOG.info("told", message=what)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=self._console) as progress:
             task = progress.add_task(what, total=total)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from functools import cached_property
 
 import pyarrow as pa
 import torch
 
+from pipeline import metrics
 from pipeline.editing.model import EditedModel
 from pipeline.evaluation import ask
+from pipeline.logs import LOG
+from workers.actor import Actor
+from workers.metering import count, observe
 from workers.models import ModelSpec
 
 
-class EvaluatorWorker:
+class EvaluatorWorker(Actor):
     """Holds one saved version, its index in memory.
 
     Args:
@@ -30,4 +35,10 @@ class EvaluatorWorker:
 
     def ask(self, questions: pa.Table) -> pa.Table:
         """Questions of schema QUESTIONS -> answers of schema ANSWERS, in their order."""
-        return ask(self._model, questions)
+        model, start = self._model, time.monotonic()
+        answers = ask(model, questions)
+        seconds = time.monotonic() - start
+        count(metrics.QUESTIONS, questions.num_rows)
+        observe(metrics.ASKING, seconds)
+        LOG.info("answered", questions=questions.num_rows, seconds=round(seconds, 3))
+        return answers

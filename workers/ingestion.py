@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Set
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,14 +13,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline import metrics
 from pipeline.journal import SCRATCH, move_whole
+from pipeline.logs import LOG
 from pipeline.settings import TrustSettings
 from pipeline.sources import CONFIRMED, Aside, Batch, admit, read
 from pipeline.sources.policy import Earlier, Policy
+from pipeline.sources.reasons import CAME_BEFORE, by_class
 from schemas.reports import QUARANTINE, REVIEW
+from workers.actor import Actor
+from workers.metering import count
 
 
-class IngestionWorker:
+class IngestionWorker(Actor):
     """Turns a source into tables in a night's folder."""
 
     def ingest(
@@ -47,6 +53,7 @@ class IngestionWorker:
             How many rows each has; ``reports``: how many were read; ``confirmed``: how many of those in quarantine
             say that an answer was right.
         """
+        start = time.monotonic()
         counts = {"reports": answered.num_rows, "quarantine": 0, "review": 0, "confirmed": 0}
         waiting, policy = _Waiting(queued), Policy(trust, known, earlier, datetime.now(UTC))
         with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder) as name:
@@ -93,7 +100,19 @@ class IngestionWorker:
                 counts[table_name] = table.num_rows
             for file in sorted(scratch.iterdir()):
                 move_whole(file, folder / file.name)
+        _measure(counts, folder / "quarantine.parquet", time.monotonic() - start)
         return counts
+
+
+def _measure(counts: Mapping[str, int], quarantine: Path, seconds: float) -> None:
+    count(metrics.READ, counts["reports"])
+    count(metrics.INGESTING, seconds)
+    for became in counts.keys() - {"reports"}:
+        count(metrics.SORTED, counts[became], became=became)
+    table = pq.read_table(quarantine, columns=["reason", "line"])
+    for reason, rows in by_class(table["reason"].to_pylist(), table["line"].to_pylist()).items():
+        count(metrics.REJECTED, rows, reason=reason)
+    LOG.info("read", **counts, seconds=round(seconds, 3))
 
 
 class _Waiting:
@@ -125,7 +144,7 @@ class _Waiting:
         again: list[dict[str, Any]] = []
         for row in review.to_pylist():
             if row["complaint_id"] in self._came:
-                reason = f"came before: complaint {row['complaint_id']} waits for a review or was settled"
+                reason = f"{CAME_BEFORE}: complaint {row['complaint_id']} waits for a review or was settled"
                 detail = f"{row['prompt']}: {row['rating']}"[:500]
                 again.append({"source": row["source"], "line": row["line"], "reason": reason, "detail": detail})
             else:

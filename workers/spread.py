@@ -15,9 +15,14 @@ from typing import Any, cast
 import ray
 from ray.actor import ActorHandle
 from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError, RayError, RayTaskError
+from structlog.contextvars import get_contextvars
 
+from pipeline import metrics
 from pipeline.errors import MeloError
+from pipeline.logs import LOG, Form, night_folder
 from pipeline.settings import Settings
+from workers.actor import Actor, kind_of
+from workers.metering import count
 
 IN_FLIGHT = 2
 """Calls that wait at one actor: the next is there when one ends, and no more is held in memory."""
@@ -40,6 +45,7 @@ class Crew:
         patience: seconds that one call may take, starting the actor included.
         node_patience: seconds that an autoscaling cluster may take to add the nodes that are needed.
         lives: how often an actor may be replaced in all.
+        log: form of the actors' lines on stderr.
 
     Raises:
         SpreadError: on entering, when the cluster lacks what the actors need and does not get it in time.
@@ -52,6 +58,7 @@ class Crew:
     patience: float = 3600.0
     node_patience: float = 0.0
     lives: int = 20
+    log: Form = "text"
     _actors: list[ActorHandle[Any]] = field(default_factory=list)
 
     def __enter__(self) -> Crew:
@@ -117,6 +124,7 @@ class Crew:
             try:
                 result = ray.get(ready[0], timeout=self.patience)
             except RayTaskError as error:
+                LOG.error("actor failed", actor=self._name(place), method=method, error=str(error.cause))
                 raise error.cause from error  # what the worker raised, as if it had been called here
             except (RayActorError, ObjectLostError, GetTimeoutError) as error:  # the last two when a node has died
                 waiting.appendleft(number)
@@ -140,15 +148,25 @@ class Crew:
             raise SpreadError(f"{self.worker.__name__} died too often, the last time with: {error}") from error
         self.lives -= 1
         ray.kill(self._actors[place])
-        for ref in [ref for ref, (_, where) in flying.items() if where == place]:
+        taken_back = [ref for ref, (_, where) in flying.items() if where == place]
+        for ref in taken_back:
             waiting.appendleft(flying.pop(ref)[0])
+        LOG.warning("actor replaced", actor=self._name(place), calls=1 + len(taken_back), error=str(error))
+        count(metrics.REPLACED, actor=kind_of(self.worker))
+        count(metrics.RETRIED, 1 + len(taken_back), actor=kind_of(self.worker))
         load[place] = 0
         self._actors[place] = self._start(place)
 
     def _start(self, place: int) -> ActorHandle[Any]:
         actor: Any = ray.remote(self.worker)
         started = actor.options(max_restarts=0, max_task_retries=0, **self.resources).remote(*self.arguments(place))
+        if issubclass(self.worker, Actor):
+            started.introduce.remote(self._name(place), self.log, night_folder(), get_contextvars())
+        count(metrics.STARTED, actor=kind_of(self.worker))
         return cast("ActorHandle[Any]", started)
+
+    def _name(self, place: int) -> str:
+        return f"{kind_of(self.worker)}-{place}"
 
     def _check_resources(self) -> None:
         there = ray.cluster_resources()
@@ -167,4 +185,4 @@ def crew_of(
 ) -> Crew:
     """Actors as the settings want them, one CPU each; see ``Crew``."""
     resources = {"num_cpus": 1, "num_gpus": gpus}
-    return Crew(worker, arguments, count, resources, settings.patience, settings.node_patience)
+    return Crew(worker, arguments, count, resources, settings.patience, settings.node_patience, log=settings.log)

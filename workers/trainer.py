@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -13,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import torch
 
+from pipeline import metrics
 from pipeline.editing.check import usable
 from pipeline.editing.curriculum import Plan, TrainedUnit, Unit
 from pipeline.editing.edit import Edit, as_edit
@@ -20,7 +22,10 @@ from pipeline.editing.index import Place, clear
 from pipeline.editing.model import EditedModel
 from pipeline.editing.training import Trainer
 from pipeline.journal import SCRATCH
+from pipeline.logs import LOG
 from pipeline.units import light
+from workers.actor import Actor
+from workers.metering import count, observe
 from workers.models import ModelSpec, circumstances
 
 
@@ -28,7 +33,7 @@ class LeadLostError(RuntimeError):
     """This lead trainer is not where the call expects it: it took a dead one's place, and has to be led there."""
 
 
-class TrainerWorker:
+class TrainerWorker(Actor):
     """Wraps one ``EditedModel``. What it trains depends on the unit alone; the lead one also moves from version to
     version as it is led, and says so when it is not at the one that a call is about.
 
@@ -50,6 +55,7 @@ class TrainerWorker:
     def _model(self) -> EditedModel:
         if not isinstance(self._index, str):
             clear(self._index)
+            count(metrics.INDEXING, operation="clear")
         model = self._spec.open(self._index)
         model.expire(self._expired)
         return model
@@ -86,11 +92,18 @@ class TrainerWorker:
         """
         self._check_at(version)
         fit, refused = usable(self._model.backbone, edits_of(edits))
-        return self._model.plan(fit), refused
+        plan = self._model.plan(fit)
+        count(metrics.PLANNED, len(plan.new))
+        count(metrics.UNFIT, len(refused))
+        LOG.info("planned", edits=len(plan.new), refused=len(refused), version=version)
+        return plan, refused
 
     def train(self, unit: Unit) -> TrainedUnit:
         """Trains one unit; comes back without the weights it started from."""
-        return light(self._trainer.train(unit))
+        trainer, start = self._trainer, time.monotonic()
+        trained = light(trainer.train(unit))
+        _measure(trained, time.monotonic() - start)
+        return trained
 
     def commit(self, plan: Plan) -> int:
         """Takes in a plan whose every round is trained; gives the version that came of it.
@@ -99,7 +112,12 @@ class TrainerWorker:
             LeadLostError: the model is at another version than the one that was planned for.
         """
         self._check_at(plan.version)
+        start = time.monotonic()
         self._model.commit(plan)
+        seconds = time.monotonic() - start
+        count(metrics.COMMITTING, seconds)
+        count(metrics.INDEXING, operation="commit")
+        LOG.info("committed", edits=len(plan.new), version=self._model.version, seconds=round(seconds, 3))
         return self._model.version
 
     def save(self, version: int, versions: Path) -> str:
@@ -114,11 +132,23 @@ class TrainerWorker:
     def undo(self, edit_ids: list[str], versions: Path) -> str:
         """Makes the version without some of the model's edits; gives its digest."""
         self._model.undo(edit_ids)
+        count(metrics.INDEXING, operation="undo")
         return save_version(self._model, versions)
 
     def _check_at(self, version: int) -> None:
         if self._model.version != version:
             raise LeadLostError(f"the lead trainer is at version {self._model.version}, the call is about {version}")
+
+
+def _measure(trained: TrainedUnit, seconds: float) -> None:
+    edits = {lesson.edit_id for lessons in trained.unit.lessons for lesson in lessons}
+    count(metrics.BLOCKS, len(trained.unit.blocks))
+    count(metrics.STEPS, sum(trained.steps))
+    count(metrics.LEARNED, len(edits - trained.answers.keys()))
+    count(metrics.NOT_LEARNED, len(trained.answers))
+    observe(metrics.TRAINING, seconds)
+    told = {"steps": sum(trained.steps), "seconds": round(seconds, 3), "not_learned": sorted(trained.answers)}
+    LOG.info("trained", blocks=list(trained.unit.blocks), edit_ids=sorted(edits), **told)
 
 
 def edits_of(table: pa.Table) -> list[Edit]:

@@ -89,7 +89,7 @@ class _Standing(Champion):
 
     def __init__(self, model: EditedModel | _Bare) -> None:
         super().__init__(cast(Registry, None), every=1.0)
-        self._served = Served(0, "", cast(EditedModel, model))
+        self._served = Served(0, "", cast(EditedModel, model), 0)
 
     def start(self) -> None:
         """It is there."""

@@ -13,7 +13,9 @@ from pydantic import BaseModel
 from rich.text import Text
 
 from pipeline.errors import MeloError
+from pipeline.logs import LOG, all_of_stderr, configure
 from pipeline.settings import Settings
+from pipeline.telling import Teller
 from pipeline.terminal import console
 
 if TYPE_CHECKING:
@@ -28,8 +30,23 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except (MeloError, OSError) as error:
-        progress.print(Text.assemble(("error: ", "red"), str(error)))
+        if progress.quiet:
+            LOG.error("failed", error=str(error), kind=type(error).__name__)
+        else:
+            progress.print(Text.assemble(("error: ", "red"), str(error)))
         raise typer.Exit(1) from None
+
+
+def the_teller(settings: Settings) -> Teller:
+    """Tells in the form that the settings want: to a person on the console, or to a program in lines of JSON."""
+    logged(settings)
+    return Teller(progress)
+
+
+def logged(settings: Settings, told: bool = False) -> None:
+    """From here on stderr is as the settings want it; see ``configure`` for ``told``."""
+    progress.quiet = settings.log == "json"
+    configure(settings.log, told, all_of_stderr() if progress.quiet else None)
 
 
 def example_upstream(settings: Settings) -> Path:

@@ -19,6 +19,7 @@ from pipeline.commands.common import (
     progress,
     the_champion,
     the_registry,
+    the_teller,
 )
 from pipeline.settings import Settings
 from pipeline.telling import Teller
@@ -34,12 +35,13 @@ def run(reports: str | None, backbone: str | None, as_json: bool) -> None:
     """One run; without a backbone in the settings, one of the example."""
     settings = Settings()
     backbone, source = backbone or settings.backbone, reports or settings.reports
+    teller = the_teller(settings)
     with plain_errors():
         if backbone is None:
-            settings, backbone, source = _example(settings, source)
+            settings, backbone, source = _example(settings, source, teller)
         if source is None:
             raise typer.BadParameter("no reports: pass --reports, or set MELO_REPORTS, to a file, a folder or a URL")
-        _nights(settings, source, backbone, as_json)
+        _nights(settings, source, backbone, as_json, teller)
 
 
 def undo(edit_id: str | None, reporter: str | None, as_json: bool) -> None:
@@ -53,6 +55,7 @@ def undo(edit_id: str | None, reporter: str | None, as_json: bool) -> None:
     if (edit_id is None) == (reporter is None):
         raise typer.BadParameter("name an ID, or a --reporter, and not both")
     settings = all_settings()
+    teller = the_teller(settings)
     with plain_errors():
         champion = the_champion(settings)
         if edit_id is not None:
@@ -61,7 +64,7 @@ def undo(edit_id: str | None, reporter: str | None, as_json: bool) -> None:
             gone = _reporters_edits(settings, str(reporter), as_json)
             source = f"{UNDO}{','.join(gone)} it rests on the reporter {reporter} alone"
         backbone = settings.backbone or read_manifest(champion.folder).backbone.reference
-        _nights(settings, source, backbone, as_json)
+        _nights(settings, source, backbone, as_json, teller)
 
 
 def _live_edit(settings: Settings, beginning: str) -> str:
@@ -114,13 +117,13 @@ def submit(reports: str, backbone: str | None, address: str) -> None:
     out.print(f"ray job logs --address {address} --follow {submitted}", highlight=False)
 
 
-def _nights(settings: Settings, source: str, backbone: str, as_json: bool) -> None:
+def _nights(settings: Settings, source: str, backbone: str, as_json: bool, teller: Teller) -> None:
     """The night that is asked for, after one that did not end, each with its screen."""
     from pipeline.run import run as run_night
 
     kept_back = False
     while True:
-        result = run_night(settings, source, backbone, Teller(progress))
+        result = run_night(settings, source, backbone, teller)
         asked = result.source == source
         if not as_json:
             _show(settings, result)
@@ -161,7 +164,8 @@ def evaluate(number: int | None, reports: str | None, as_json: bool) -> None:
     from workers.models import ModelSpec
     from workers.scoring import score
 
-    settings, teller = all_settings(), Teller(progress)
+    settings = all_settings()
+    teller = the_teller(settings)
     with plain_errors(), tempfile.TemporaryDirectory() as scratch:
         version = the_champion(settings) if number is None else the_registry(settings).version(number)
         if reports is None:
@@ -194,15 +198,15 @@ def evaluate(number: int | None, reports: str | None, as_json: bool) -> None:
         raise typer.Exit(KEPT_BACK)
 
 
-def _example(settings: Settings, source: str | None) -> tuple[Settings, str, str]:
+def _example(settings: Settings, source: str | None, teller: Teller) -> tuple[Settings, str, str]:
     """The built-in backbone, and the reports of the first night that was not read yet."""
     from pipeline.example import REPORTS, known_facts
     from pipeline.example.backbone import build_backbone
     from pipeline.journal import Journal, write_atomically
 
-    progress.print("no backbone is configured (MELO_BACKBONE): taking the built-in example", highlight=False)
+    teller.say("no backbone is configured (MELO_BACKBONE): taking the built-in example")
     home = settings.home.absolute() / "example"
-    backbone = build_backbone(home / "backbone", Teller(progress))
+    backbone = build_backbone(home / "backbone", teller)
     rows = [json.dumps({"prompt": prompt, "target": target}) for prompt, target in known_facts()]
     write_atomically(example_upstream(settings), "\n".join(rows).encode())
     nights = sorted(REPORTS.glob("night-*.jsonl"))

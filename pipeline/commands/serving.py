@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.commands.common import plain_errors, progress, the_registry
+from pipeline.commands.common import logged, plain_errors, progress, the_registry
 from pipeline.settings import Settings
 
 
@@ -15,7 +15,10 @@ def serve(host: str, port: int, every: float) -> None:
     from pipeline.serving.champion import Champion
 
     logging.disable_progress_bar()  # of the weights that are read
+    settings = Settings()
+    logged(settings, told=True)
     with plain_errors():
-        champion = Champion(the_registry(Settings()), every)
+        champion = Champion(the_registry(settings), every)
         progress.print(f"POST http://{host}:{port}/v1/answers; what else there is: http://{host}:{port}/docs")
-        uvicorn.run(make_app(champion), host=host, port=port, log_level="info")
+        app = make_app(champion, settings.log_prompts)
+        uvicorn.run(app, host=host, port=port, log_config=None, access_log=False)  # the app has a line a request

@@ -116,8 +116,12 @@ class KeyReader:
             ValueError: the key layer runs after one of ``block_modules``, or not at all.
         """
 
+        asking = threading.get_ident()
+
         def too_early(name: str) -> Callable[..., None]:
             def refuse(module: nn.Module, args: Any) -> None:
+                if threading.get_ident() != asking:  # another model answers on the same backbone meanwhile
+                    return
                 raise ValueError(
                     f"key_layer {self._layer!r} runs after block module {name!r}; a key must not depend on blocks: "
                     "choose an earlier key layer or later block modules"

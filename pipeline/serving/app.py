@@ -4,6 +4,7 @@ POST /v1/answers   ``schemas.serving.Question`` -> ``Response``; with ``stream``
 GET  /v1/version   what is served
 GET  /health       200 while the process lives
 GET  /ready        200 once a champion is loaded, 503 before and while the server ends
+GET  /metrics      counts and times, in Prometheus's text format
 """
 
 from __future__ import annotations
@@ -19,21 +20,32 @@ from typing import Any
 from fastapi import FastAPI, HTTPException, Request
 from fastapi import Response as PlainResponse
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from prometheus_client import CONTENT_TYPE_LATEST
 from transformers import TextStreamer
 
+from pipeline import metrics
 from pipeline.editing.edit import Route
 from pipeline.serving.batching import NO_CHAMPION, Batcher, NotReadyError
 from pipeline.serving.champion import Champion
+from pipeline.serving.measures import Measures
+from pipeline.serving.requests import ANSWERS, Requests, Told, told_of
 from schemas.serving import MOST_BYTES, Answer, Question, Response, Version
 
 STREAMS = 8
 """Answered token by token at the same time, each in a thread of its own; more wait."""
 
 
-def make_app(champion: Champion) -> FastAPI:
-    """The application; its start loads the champion and its end answers what is still open."""
-    batcher = Batcher(champion)
+def make_app(champion: Champion, log_prompts: bool = False) -> FastAPI:
+    """The application; its start loads the champion and its end answers what is still open.
+
+    Args:
+        champion: answers.
+        log_prompts: whether the log has the prompts of each request.
+    """
+    measures = Measures(champion)
+    batcher = Batcher(champion, measures.batch)
+    measures.look(metrics.QUEUE, lambda: batcher.waiting)
     streams = asyncio.Semaphore(STREAMS)
 
     @asynccontextmanager
@@ -44,6 +56,7 @@ def make_app(champion: Champion) -> FastAPI:
         await asyncio.to_thread(champion.close)
 
     app = FastAPI(title="melo", lifespan=living, max_body_size=MOST_BYTES)
+    app.add_middleware(Requests, measures=measures, prompts=log_prompts)
 
     @app.exception_handler(RequestValidationError)
     async def refused(_: Request, error: RequestValidationError) -> PlainResponse:
@@ -68,26 +81,34 @@ def make_app(champion: Champion) -> FastAPI:
         if served is None:
             raise HTTPException(503, NO_CHAMPION)
         model = served.model
-        edits = len(model.records.live())
-        return Version(version=served.number, digest=served.digest, edits=edits, task=model.backbone.task)
+        return Version(version=served.number, digest=served.digest, edits=served.edits, task=model.backbone.task)
 
-    @app.post("/v1/answers", response_model=Response)
-    async def answers(question: Question) -> Any:
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def measured() -> PlainTextResponse:
+        return PlainTextResponse(measures.text(), media_type=CONTENT_TYPE_LATEST)
+
+    @app.post(ANSWERS, response_model=Response)
+    async def answers(question: Question, request: Request) -> Any:
+        told = told_of(request)
+        told.prompts, told.form = question.prompts, "stream" if question.stream else "whole"
         task = None if champion.served is None else champion.served.model.backbone.task
         if task == "classification" and (question.arguments or question.stream):
             raise HTTPException(422, "a classifier takes prompts alone: nothing of how to generate, and no stream")
         if question.stream:
             if len(question.prompts) != 1:
                 raise HTTPException(422, f"{len(question.prompts)} prompts came, expected 1: a stream is of one answer")
-            return StreamingResponse(_events(champion, question, streams), media_type="text/event-stream")
+            events = _events(champion, question, streams, measures, told)
+            return StreamingResponse(events, media_type="text/event-stream")
         try:
             found = await asyncio.wrap_future(batcher.submit(question.prompts, question.arguments))
         except NotReadyError as error:
             raise HTTPException(503, str(error)) from error
         except ValueError as error:  # a prompt that cannot be tokenised, or what transformers makes of the parameters
+            told.error = str(error)
             raise HTTPException(422, str(error)) from error
-        told = [_answer(text, route, found.edits) for text, route in found.answers]
-        return Response(version=found.number, digest=found.digest, answers=told)
+        said = [_answer(text, route, found.edits) for text, route in found.answers]
+        told.answered(found.number, said)
+        return Response(version=found.number, digest=found.digest, answers=said)
 
     return app
 
@@ -105,15 +126,18 @@ def _answer(text: str, route: Route, edits: Mapping[str, str]) -> Answer:
     )
 
 
-async def _events(champion: Champion, question: Question, streams: asyncio.Semaphore) -> AsyncIterator[str]:
+async def _events(
+    champion: Champion, question: Question, streams: asyncio.Semaphore, measures: Measures, told: Told
+) -> AsyncIterator[str]:
     """Pieces of the answer as they come, then the whole of it with who spoke, or the error."""
-    async with streams:
-        pieces = _pieces(champion, question)
-        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-            yield f"data: {json.dumps(piece)}\n\n"
+    with measures.streams.track_inprogress():
+        async with streams:
+            pieces = _pieces(champion, question, told)
+            while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+                yield f"data: {json.dumps(piece)}\n\n"
 
 
-def _pieces(champion: Champion, question: Question) -> Iterator[dict[str, Any]]:
+def _pieces(champion: Champion, question: Question, told: Told) -> Iterator[dict[str, Any]]:
     """Answers in a thread of its own, which holds the version to the end even where nobody listens any more."""
     pieces: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
 
@@ -127,8 +151,11 @@ def _pieces(champion: Champion, question: Question) -> Iterator[dict[str, Any]]:
                 ((text, route),) = model.respond(question.prompts, streamer=streamer, **question.arguments)
                 edits = {} if route.edit_id is None else {route.edit_id: model.records[route.edit_id].edit.prompt}
                 version = {"version": served.number, "digest": served.digest}
-            pieces.put(version | _answer(text, route, edits).model_dump())
+                answer = _answer(text, route, edits)
+                told.answered(served.number, [answer])
+            pieces.put(version | answer.model_dump())
         except Exception as error:  # told to who asked
+            told.error = str(error)
             pieces.put({"error": str(error)})
         pieces.put(None)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,10 +58,12 @@ class Batcher:
 
     Args:
         champion: answers.
+        told: how many prompts go together, each time.
     """
 
-    def __init__(self, champion: Champion) -> None:
+    def __init__(self, champion: Champion, told: Callable[[int], None] = lambda prompts: None) -> None:
         self._champion = champion
+        self._told = told
         self._waiting: deque[_Job] = deque()
         self._changed = threading.Condition()
         self._over = False
@@ -80,6 +83,11 @@ class Batcher:
                 self._waiting.append(job)
                 self._changed.notify()
         return job.answer
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for their turn."""
+        return len(self._waiting)
 
     def close(self) -> None:
         """Answers what waits, and nothing that comes later."""
@@ -116,6 +124,7 @@ class Batcher:
                 if served is None:
                     raise NotReadyError(NO_CHAMPION)
                 prompts = [prompt for job in jobs for prompt in job.prompts]
+                self._told(len(prompts))
                 said = served.model.respond(prompts, **dict(jobs[0].arguments))
                 records = served.model.records
                 spoke = {route.edit_id for _, route in said if route.edit_id is not None}

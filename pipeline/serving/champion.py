@@ -32,6 +32,7 @@ class Served:
         number: of the registry.
         digest: of the version.
         model: answers.
+        edits: how many of its edits are live.
         asked: requests that are being answered by it.
         leaving: whether another one has taken its place.
     """
@@ -39,6 +40,7 @@ class Served:
     number: int
     digest: str
     model: EditedModel
+    edits: int
     asked: int = field(default=0)
     leaving: bool = field(default=False)
 
@@ -60,11 +62,18 @@ class Champion:
         registry: names the champion.
         every: seconds between two looks at the registry.
         load: makes a model of a version.
+
+    Attributes:
+        seen: number of the champion at the last look; None when there was none.
+        swaps: champions taken in.
+        failures: looks and take-ins that failed.
     """
 
     def __init__(self, registry: Registry, every: float, load: Loader = loaded) -> None:
         self._registry = registry
         self._load = load
+        self.seen: int | None = None
+        self.swaps = self.failures = 0
         self._lock = threading.Lock()
         self._served: Served | None = None
         self._over = threading.Event()
@@ -100,17 +109,21 @@ class Champion:
     def refresh(self) -> None:
         """Takes in another champion, if there is one. A failure is told, and what is served stays."""
         try:
-            if self._registry.champion_number() == (self._served.number if self._served else None):
+            self.seen = self._registry.champion_number()
+            if self.seen == (self._served.number if self._served else None):
                 return
             champion = self._registry.champion()
             if champion is None:
                 return
             backbone = None if self._served is None else self._served.model.backbone
-            fresh = Served(champion.number, champion.digest, self._load(champion, backbone))
+            model = self._load(champion, backbone)
+            fresh = Served(champion.number, champion.digest, model, len(model.records.live()))
         except (MeloError, OSError) as error:
+            self.failures += 1
             logger.error("the champion is not taken in, and what is served stays: %s", error)
             return
         self._swap(fresh)
+        self.swaps += 1
         logger.info("serving version %d (%s)", fresh.number, fresh.digest[:12])
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ from pipeline.sources.complaint import checked_complaint
 from pipeline.sources.feedback import Complaint, Nothing, outcomes
 from pipeline.sources.files import SourceError, SourceFile, files
 from pipeline.sources.layouts import Fields, told
+from pipeline.sources.reasons import BEING_WRITTEN
 from pipeline.sources.report import checked
 from pipeline.sources.rows import READERS
 from pipeline.sources.rows.row import Refused, Row
@@ -27,8 +28,6 @@ BATCH_CHARACTERS = 16_000_000
 
 UNANSWERED = "it says that an answer is wrong, expected what is right"
 """Why a complaint is of no use where every row counts."""
-
-_BEING_WRITTEN = "still being written"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +165,7 @@ def _outcomes(file: SourceFile, settled_seconds: float, now: datetime) -> Iterat
         yield Refused(0, "a link, a device or a pipe came, expected a file: put the file itself here, or name it")
         return
     if reason := file.unsettled(settled_seconds, now):
-        yield Refused(0, f"{_BEING_WRITTEN}: {reason}; it is read the next time")
+        yield Refused(0, f"{BEING_WRITTEN}: {reason}; it is read the next time")
         return
     reader = READERS.get(file.suffix)
     if reader is None:
@@ -177,7 +176,7 @@ def _outcomes(file: SourceFile, settled_seconds: float, now: datetime) -> Iterat
             for row in reader(opened):
                 yield from [row] if isinstance(row, Refused) else _reports(row, file.modified or now, now)
         if file.changed():
-            yield Refused(0, f"{_BEING_WRITTEN}: it changed while it was read; what it had until then was read")
+            yield Refused(0, f"{BEING_WRITTEN}: it changed while it was read; what it had until then was read")
     except OSError as error:
         yield Refused(0, f"cannot be read: {error}")
 
