@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.credentials import shown
 from pipeline.editing.folder import read_manifest
 from pipeline.editing.index import Collection
 from pipeline.editing.index.points import IndexHomeError
@@ -287,7 +288,7 @@ class _Run:
             self._journal.versions / digest,
             digest,
             run_name=f"night {night.number}",
-            params={"source": night.source, "base": night.base or "the backbone", "backbone": self._backbone}
+            params={"source": shown(night.source), "base": night.base or "the backbone", "backbone": self._backbone}
             | {"trainers": self._settings.trainers, "portion": self._settings.portion}
             | self._settings.editing.model_dump(mode="json", exclude_none=True),
             scores=scores.flat() | {"edits_taught": made["taught"], "teaching_seconds": made["seconds"]},

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -14,6 +15,7 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from pipeline.credentials import CredentialError
 from pipeline.evaluation.gate import GateSettings
 
 Task = Literal["seq2seq", "causal", "classification"]
@@ -71,6 +73,12 @@ class Settings(BaseSettings):
     upstream: Path | None = Field(None, description="file of the backbone's own task, any of the reports' formats")
     ray_address: str | None = Field(None, validation_alias="RAY_ADDRESS", description="cluster; none: this machine")
     qdrant_url: str | None = Field(None, validation_alias="QDRANT_URL", description="server that holds the index")
+    qdrant_api_key: SecretStr | None = Field(
+        None, validation_alias="QDRANT_API_KEY", description="that this server wants; from the environment alone"
+    )
+    plain_http: bool = Field(
+        False, description="keys and passwords may go to other machines over http: nobody else is on that network"
+    )
     mlflow_uri: str | None = Field(
         None, validation_alias="MLFLOW_TRACKING_URI", description="MLflow server; none: SQLite under home"
     )
@@ -100,5 +108,25 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments before the environment before the file."""
-        file = YamlConfigSettingsSource(settings_cls, yaml_file=os.environ.get("MELO_CONFIG", "melo.yaml"))
+        file = _File(settings_cls, yaml_file=os.environ.get("MELO_CONFIG", "melo.yaml"))
         return init_settings, env_settings, file
+
+
+class _File(YamlConfigSettingsSource):
+    """A file of settings, which is copied, shown and committed, so secrets have no place in it."""
+
+    def __call__(self) -> dict[str, Any]:
+        found = super().__call__()
+        for name, field in self.settings_cls.model_fields.items():
+            names = {name, field.validation_alias}
+            if is_secret(field) and names & found.keys():
+                raise CredentialError(
+                    f"{self.yaml_file_path} holds {name}: secrets come from the environment alone, so take it out, "
+                    f"change that key at its server, and set {field.validation_alias}"
+                )
+        return found
+
+
+def is_secret(field: FieldInfo) -> bool:
+    """Whether a setting is not to be shown or sent anywhere."""
+    return SecretStr in (field.annotation, *get_args(field.annotation))

@@ -10,7 +10,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pipeline.settings import Settings
+from pipeline.credentials import CredentialError, has_user
+from pipeline.settings import Settings, is_secret
+from workers.authentication import check_dashboard, refused
 from workers.spread import SpreadError
 
 AGENT_SECONDS = 30.0
@@ -20,21 +22,32 @@ AGENT_SECONDS = 30.0
 def job(settings: Settings, reports: str, backbone: str, day: date) -> dict[str, Any]:
     """The job that reads a backlog on a cluster: arguments of ``JobSubmissionClient.submit_job``.
 
-    A job runs in a folder of its own, so nothing in it may be relative: home and the MLflow store are absolute.
+    A job runs in a folder of its own, so nothing in it may be relative: home and the MLflow store are absolute. Whoever
+    reads the dashboard reads the job, so no secret is in it: its processes find them in their node's environment.
 
     Args:
         settings: of the run.
         reports: where the cluster finds them; a local path has to be one on its nodes too.
         backbone: likewise.
         day: part of the id.
+
+    Raises:
+        CredentialError: a URL among them holds a user name or a password.
     """
     fixed = {"reports": reports, "backbone": backbone, "ray_address": "auto", "mlflow_uri": settings.tracking_uri}
     values = {name: getattr(settings, name) for name in Settings.model_fields} | fixed
     environment = {
         str(field.validation_alias or f"MELO_{name.upper()}"): _told(values[name])
         for name, field in Settings.model_fields.items()
-        if values[name] is not None
+        if values[name] is not None and not is_secret(field)
     }
+    for name, value in environment.items():
+        if has_user(value):
+            raise CredentialError(
+                f"{name} holds a user name or a password, which everybody who reads the cluster's dashboard would "
+                "see: take it out of the URL, and set it in the environment of the cluster's nodes, for instance as "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            )
     content = hashlib.sha256("\x1f".join(f"{name}={environment[name]}" for name in sorted(environment)).encode())
     return {
         "entrypoint": "melo run --json",
@@ -63,10 +76,12 @@ def submit(address: str, wanted: dict[str, Any]) -> tuple[str, bool]:
 
     Raises:
         SpreadError: no dashboard answers there, or it refuses.
+        CredentialError: the token would go to another machine unencrypted.
     """
-    from ray.exceptions import RayError
+    from ray.exceptions import AuthenticationError, RayError
     from ray.job_submission import JobSubmissionClient
 
+    check_dashboard(address)
     patience = time.monotonic() + AGENT_SECONDS
     while True:
         try:
@@ -74,6 +89,8 @@ def submit(address: str, wanted: dict[str, Any]) -> tuple[str, bool]:
             if any(known.submission_id == wanted["submission_id"] for known in client.list_jobs()):
                 return wanted["submission_id"], False
             return client.submit_job(**wanted), True
+        except AuthenticationError as error:
+            raise refused(address) from error
         except (ConnectionError, RuntimeError, ValueError, RayError) as error:
             if "No available agent" in str(error) and time.monotonic() < patience:
                 time.sleep(1)  # a dashboard answers some seconds before its node can start jobs

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import uuid
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
 from qdrant_client import QdrantClient, models
-from qdrant_client.http.exceptions import ApiException
+from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
+from pipeline.credentials import check_way, shown
 from pipeline.editing.index.points import (
     CLUSTER_FIELD,
     FILTERED,
@@ -22,6 +24,7 @@ from pipeline.editing.index.points import (
     Row,
     VectorName,
 )
+from pipeline.settings import Settings
 
 T = TypeVar("T")
 
@@ -146,8 +149,20 @@ def _among(field: str, values: list[int] | list[str]) -> models.Filter:
 
 
 def _client(url: str) -> QdrantClient:
-    # The check of versions asks the server before the first request, and only warns where none answers.
-    return QdrantClient(url=url, timeout=TIMEOUT, check_compatibility=False)
+    """A client with the key of this process's environment.
+
+    Raises:
+        CredentialError: the key would go to another machine unencrypted.
+    """
+    settings = Settings()
+    key = settings.qdrant_api_key
+    if key is not None:
+        check_way(url, "QDRANT_API_KEY", settings.plain_http)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Api key is used with an insecure connection")  # checked above
+        # The check of versions asks the server before the first request, and only warns where none answers.
+        secret = None if key is None else key.get_secret_value()
+        return QdrantClient(url=url, api_key=secret, timeout=TIMEOUT, check_compatibility=False)
 
 
 def check_server(url: str) -> None:
@@ -171,8 +186,20 @@ def _asked(url: str, collection: str, request: Callable[[], T]) -> T:
     """
     try:
         return request()
-    except (ApiException, OSError) as error:
+    except UnexpectedResponse as error:
+        if error.status_code not in (401, 403):
+            raise _failed(url, collection, error) from error
+        key = "that of QDRANT_API_KEY is not the one" if Settings().qdrant_api_key else "QDRANT_API_KEY is not set"
         raise IndexHomeError(
-            f"the Qdrant server at {url} did not do its part for collection {collection!r}: {error}. "
-            "Check that it runs and that the URL (QDRANT_URL) is right, then repeat the call: it is idempotent."
+            f"the Qdrant server at {shown(url)} answered {error.status_code}: it wants a key, and {key}. Set it in the "
+            "environment of this process, and on a cluster in that of its nodes, too"
         ) from error
+    except (ApiException, OSError) as error:
+        raise _failed(url, collection, error) from error
+
+
+def _failed(url: str, collection: str, error: Exception) -> IndexHomeError:
+    return IndexHomeError(
+        f"the Qdrant server at {shown(url)} did not do its part for collection {collection!r}: {error}. "
+        "Check that it runs and that the URL (QDRANT_URL) is right, then repeat the call: it is idempotent."
+    )
