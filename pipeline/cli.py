@@ -74,11 +74,12 @@ def submit(
     reports: Annotated[str, typer.Option(metavar="PATH|URL", help="Reports, as the cluster's nodes find them.")],
     address: Annotated[str, typer.Option(metavar="URL", help="The cluster's dashboard.")] = "http://127.0.0.1:8265",
     backbone: Annotated[str | None, typer.Option(metavar="DIR|ID", help="Model to edit [env: MELO_BACKBONE].")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Until it has ended; the exit code is the run's.")] = False,
 ) -> None:
     """Send a run over a big backlog to a Ray cluster; the same one twice on a day is sent once."""
     from pipeline.commands import nights
 
-    nights.submit(reports, backbone, address)
+    nights.submit(reports, backbone, address, wait)
 
 
 @app.command()

@@ -18,6 +18,9 @@ from workers.spread import SpreadError
 AGENT_SECONDS = 30.0
 """How long a cluster that has just begun may take until it can start jobs."""
 
+GONE_SECONDS = 60.0
+"""How long a dashboard may be silent while its job is waited for."""
+
 
 def job(settings: Settings, reports: str, backbone: str, day: date) -> dict[str, Any]:
     """The job that reads a backlog on a cluster: arguments of ``JobSubmissionClient.submit_job``.
@@ -96,3 +99,37 @@ def submit(address: str, wanted: dict[str, Any]) -> tuple[str, bool]:
                 time.sleep(1)  # a dashboard answers some seconds before its node can start jobs
                 continue
             raise SpreadError(f"the Ray dashboard at {address} did not take the job: {error}") from error
+
+
+def outcome(address: str, submitted: str, every: float = 5.0) -> tuple[int, str]:
+    """Waits until a job has ended.
+
+    Args:
+        address: http(s) URL of the dashboard.
+        submitted: id of the job.
+        every: seconds between two looks.
+
+    Returns:
+        Exit code of its run (1 where it came to none), and what it printed.
+
+    Raises:
+        SpreadError: the dashboard does not answer any more, for longer than a minute.
+    """
+    from ray.exceptions import RayError
+    from ray.job_submission import JobSubmissionClient
+
+    client, seen = JobSubmissionClient(address), time.monotonic()
+    while True:
+        try:
+            job = client.get_job_info(submitted)
+            seen = time.monotonic()
+            if job.status.is_terminal():
+                code = job.driver_exit_code
+                return 1 if code is None else code, client.get_job_logs(submitted)
+        except (ConnectionError, RuntimeError, RayError) as error:
+            if time.monotonic() - seen > GONE_SECONDS:
+                raise SpreadError(
+                    f"the Ray dashboard at {address} is gone, and with it what became of {submitted}: look for it with "
+                    f"`ray job status {submitted}` when it is back"
+                ) from error
+        time.sleep(every)

@@ -31,7 +31,28 @@ except SpreadError as error:
     print(time.monotonic() - start, error)
 """
 """Joins a cluster; prints how long a refusal took, and what it says."""
+WAIT = """
+import sys
+from datetime import date
+from pipeline.settings import Settings
+from workers.submission import job, outcome, submit
+dashboard, entrypoint, address = sys.argv[1:]
+wanted = job(Settings(), "a", "b", date(2026, 3, 1)) | {"entrypoint": entrypoint}
+wanted["runtime_env"]["env_vars"] |= {"RAY_ADDRESS": address, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+code, printed = outcome(dashboard, submit(dashboard, wanted)[0], every=0.5)
+print(printed)
+raise SystemExit(code)
+"""
+"""Sends another entrypoint as if it were a run, and waits for it."""
+INSIDE = """
+import os, ray
+ray.init(os.environ["RAY_ADDRESS"])
+print("HAS", ray.get(ray.remote(lambda: os.environ["QDRANT_API_KEY"]).remote()))
+raise SystemExit(3)
+"""
+"""The job's driver: an actor of its own tells which key it finds."""
 ROOT = Path(__file__).parents[2]
+KEY = "of-the-node"
 TOKEN = "0123456789abcdef0123456789abcdef"
 RIGHT = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
 WITHOUT = [
@@ -44,7 +65,7 @@ WITHOUT = [
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[Head]:
     """A head that asks for a token."""
-    with head(RIGHT) as started:
+    with head(RIGHT | {"QDRANT_API_KEY": KEY}) as started:
         yield started
 
 
@@ -102,6 +123,14 @@ def test_with_the_token_a_run_uses_the_cluster_and_a_job_is_taken(
     again = python(*MELO, "submit", *named, "--address", guarded.dashboard, home=tmp_path, **RIGHT)
     assert "is not submitted again" in " ".join(again.stdout.split())
     assert TOKEN not in ran.stdout + ran.stderr + sent.stdout + sent.stderr
+
+
+@pytest.mark.slow
+def test_a_job_is_waited_for_and_its_actors_have_the_key_of_their_node(guarded: Head, tmp_path: Path) -> None:
+    (tmp_path / "inside.py").write_text(INSIDE)
+    sent = [f"{sys.executable} {tmp_path / 'inside.py'}", guarded.address]
+    waited = python("-c", WAIT, guarded.dashboard, *sent, home=tmp_path, QDRANT_API_KEY="of-the-sender", **RIGHT)
+    assert (waited.returncode, f"HAS {KEY}" in waited.stdout) == (3, True), waited
 
 
 def test_a_token_does_not_go_to_another_machine_unencrypted(monkeypatch: pytest.MonkeyPatch) -> None:
