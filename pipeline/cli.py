@@ -246,6 +246,17 @@ def rollback(why: Annotated[str, typer.Option(help="Noted in the history.")] = "
     versions.rollback(why)
 
 
+@app.command()
+def doctor(
+    serve: Annotated[str, typer.Option(metavar="URL", help="Where melo serve would be.")] = "http://127.0.0.1:8100",
+    as_json: AsJson = False,
+) -> None:
+    """Look at settings, state, models and servers, and say what is wrong (exit code 1: something is)."""
+    from pipeline.commands import examination
+
+    examination.doctor(serve, as_json)
+
+
 class ExportFormat(StrEnum):
     """What a version can be exported as."""
 

@@ -77,12 +77,7 @@ class ServerIndex(PointIndex):
         try:
             if not _asked(url, collection, lambda: opened.collection_exists(collection)):
                 return
-            vectors = _asked(url, collection, lambda: opened.get_collection(collection)).config.params.vectors
-            if not isinstance(vectors, dict) or set(vectors) != set(VECTOR_NAMES):
-                raise IndexHomeError(
-                    f"collection {collection!r} at {url} holds something else than an index, so it is left alone: "
-                    "choose another name (MELO_NAME), or remove it yourself"
-                )
+            _width(opened, url, collection)
             _asked(url, collection, lambda: opened.delete_collection(collection))
         finally:
             opened.close()
@@ -176,6 +171,30 @@ def check_server(url: str) -> None:
         _asked(url, "-", client.get_collections)
     finally:
         client.close()
+
+
+def width_of(url: str, collection: str, client: QdrantClient | None = None) -> int | None:
+    """The width of the keys that a collection holds; None where there is none.
+
+    Raises:
+        IndexHomeError: no server answers, it refuses, or the collection holds something else than an index.
+    """
+    opened = client or _client(url)
+    try:
+        there = _asked(url, collection, lambda: opened.collection_exists(collection))
+        return _width(opened, url, collection) if there else None
+    finally:
+        opened.close()
+
+
+def _width(client: QdrantClient, url: str, collection: str) -> int:
+    vectors = _asked(url, collection, lambda: client.get_collection(collection)).config.params.vectors
+    if not isinstance(vectors, dict) or set(vectors) != set(VECTOR_NAMES):
+        raise IndexHomeError(
+            f"collection {collection!r} at {shown(url)} holds something else than an index, so it is left alone: "
+            "choose another name (MELO_NAME), or remove it yourself"
+        )
+    return vectors[VECTOR_NAMES[0]].size
 
 
 def _asked(url: str, collection: str, request: Callable[[], T]) -> T:
