@@ -26,6 +26,7 @@ OTHERS = {
     "QDRANT__TELEMETRY_DISABLED",
     "RAY_AUTH_MODE",
     "RAY_AUTH_TOKEN",
+    "RAY_AUTH_TOKEN_PATH",
 }
 """Of other programs, each looked up in its own documentation."""
 SECRET = ("PASSWORD", "API_KEY", "SECRET", "TOKEN")
