@@ -86,19 +86,20 @@ def _environment() -> Iterator[Finding]:
         if name in known:
             continue
         if name.startswith("MELO_"):
-            if name.partition("__")[0] in known and "__" in name:
+            group, parted, leaf = name.partition("__")
+            if parted and group in known:
                 continue  # reading them complains about what is inside
-            meant = _meant(name, known)
+            meant = _meant(group, known, ending=parted + leaf)
             advice = "correct the name, or unset it"
             yield (problem if meant else warning)(PART, f"{variable} is ignored{meant}", advice)
         elif meant := _meant(name, SERVERS, VERY_NEAR):
             yield warning(PART, f"{variable} is read by nothing of ours{meant}", "correct the name, or unset it")
 
 
-def _meant(name: str, known: Iterable[str], least: float = NEAR) -> str:
+def _meant(name: str, known: Iterable[str], least: float = NEAR, ending: str = "") -> str:
     """The nearest name, as the end of a sentence; empty where none is near."""
     best = process.extractOne(name, list(known), scorer=fuzz.ratio, score_cutoff=least)
-    return "" if best is None else f": did you mean {best[0]}?"
+    return "" if best is None else f": did you mean {best[0]}{ending}?"
 
 
 def _variables() -> Iterator[str]:

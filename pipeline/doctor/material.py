@@ -22,7 +22,6 @@ def backbone(settings: Settings) -> Iterator[Finding]:
     import torch
     from transformers import AutoConfig
 
-    from pipeline.editing.backbone import BackboneError
     from pipeline.editing.families import resolve
     from pipeline.editing.loading import AUTO_CLASSES, told_task
 
@@ -34,16 +33,17 @@ def backbone(settings: Settings) -> Iterator[Finding]:
         return
     try:
         config = AutoConfig.from_pretrained(reference, trust_remote_code=False)
-        task = settings.task or told_task(reference)
+        task = told_task(reference)
     except (OSError, ValueError) as error:
         advice = "it needs a config.json of a known architecture" if folder.is_dir() else _hub_advice()
         yield problem("backbone", f"{reference} has no config that can be read: {str(error).splitlines()[0]}", advice)
         return
+    if settings.task not in (None, task):
+        told = f"{reference} is a {config.model_type} for {task}, but MELO_TASK is {settings.task}"
+        yield problem("backbone", told, f"set MELO_TASK={task}, or name a model with the weights of that task's head")
+        return
     with torch.device("meta"):
         model = AUTO_CLASSES[task].from_config(config)
-    able = "classification" if not model.can_generate() else "seq2seq" if config.is_encoder_decoder else "causal"
-    if able != task:
-        raise BackboneError(f"a {type(model).__name__} is for task {able!r}, but {task!r} is asked for: set MELO_TASK")
     recipe = resolve(model, task, settings.editing)
     yield ok(
         "backbone",

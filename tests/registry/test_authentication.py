@@ -11,8 +11,11 @@ import pytest
 import requests
 
 from pipeline.credentials import CredentialError
+from pipeline.doctor.examination import within
+from pipeline.doctor.servers import mlflow
 from pipeline.registry.store import RegistryError, connect
 from pipeline.registry.tracking import Registry
+from pipeline.settings import Settings
 from tests.registry.conftest import Version, serving
 
 USER, PASSWORD = "melo", secrets.token_urlsafe(24)
@@ -76,6 +79,20 @@ def test_who_is_not_known_is_told_what_to_set(
         connect(guarded)
     assert time.monotonic() - start < 10
     assert "not that one" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_the_doctor_is_one_of_them(guarded: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(home=tmp_path, mlflow_uri=guarded, name="examined")
+    (refused,) = within("mlflow", mlflow, settings, 60)
+    assert (refused.state, "MLFLOW_TRACKING_USERNAME" in refused.told) == ("problem", True)
+    monkeypatch.setenv(SENT[0], USER)
+    monkeypatch.setenv(SENT[1], PASSWORD)
+    first = [(each.part, each.state) for each in within("mlflow", mlflow, settings, 60)]
+    assert first == [("mlflow", "ok"), ("champion", "ok")]  # none yet, and none was made by looking
+    Registry(guarded, "examined", tmp_path)
+    then = {each.part: each.state for each in within("mlflow", mlflow, settings, 60)}
+    assert then == dict.fromkeys(("mlflow", "artifacts", "champion", "candidate"), "ok")
 
 
 @pytest.mark.slow
