@@ -76,11 +76,12 @@ def submit(
     reports: Annotated[str, typer.Option(metavar="PATH|URL", help="Reports, as the cluster's nodes find them.")],
     address: Annotated[str, typer.Option(metavar="URL", help="The cluster's dashboard.")] = "http://127.0.0.1:8265",
     backbone: Annotated[str | None, typer.Option(metavar="DIR|ID", help="Model to edit [env: MELO_BACKBONE].")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Until it has ended; the exit code is the run's.")] = False,
 ) -> None:
     """Send a run over a big backlog to a Ray cluster; the same one twice on a day is sent once."""
     from pipeline.commands import nights
 
-    nights.submit(reports, backbone, address)
+    nights.submit(reports, backbone, address, wait)
 
 
 @app.command()
@@ -280,6 +281,17 @@ def rollback(why: Annotated[str, typer.Option(help="Noted in the history.")] = "
     from pipeline.commands import versions
 
     versions.rollback(why)
+
+
+@app.command()
+def doctor(
+    serve: Annotated[str, typer.Option(metavar="URL", help="Where melo serve would be.")] = "http://127.0.0.1:8100",
+    as_json: AsJson = False,
+) -> None:
+    """Look at settings, state, models and servers, and say what is wrong (exit code 1: something is)."""
+    from pipeline.commands import examination
+
+    examination.doctor(serve, as_json)
 
 
 class ExportFormat(StrEnum):

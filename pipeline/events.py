@@ -32,6 +32,7 @@ _BECAME: dict[State, str] = {
     "evicted": "evicted",
     "replaced": "replaced",
     "undone": "undone",
+    "expired": "expired",
 }
 """State of a record that is new -> what happened to its edit."""
 

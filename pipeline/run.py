@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.credentials import shown
 from pipeline.editing.folder import read_manifest
 from pipeline.editing.index import Collection
 from pipeline.editing.index.points import IndexHomeError
@@ -307,7 +308,7 @@ class _Run:
             digest,
             run_name=f"night {night.number}",
             params={
-                "source": night.source[:SOURCE_CHARACTERS],
+                "source": shown(night.source)[:SOURCE_CHARACTERS],
                 "base": night.base or "the backbone",
                 "backbone": self._backbone,
             }

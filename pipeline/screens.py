@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from pipeline.doctor.finding import Finding
     from pipeline.evaluation import Scores, Verdict
     from pipeline.evaluation.calibration.result import Calibration, Rate, Tried
     from pipeline.evaluation.scores import Slice
@@ -59,6 +61,10 @@ CALIBRATED = {
     "traffic": "traffic",
 }
 """Kinds that only a calibration asks -> likewise."""
+
+
+STATES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
+"""States of a finding -> how they are shown."""
 
 
 def run_result(result: RunResult, home: str) -> RenderableType:
@@ -307,6 +313,21 @@ def trail(found: Trail) -> RenderableType:
         why = f": {one_line(end.why)}" if end.why else ""
         lines.append(Text(f"  {end.how}{by} on night {end.night}, {end.when:%Y-%m-%d %H:%M} UTC{why}", overflow="fold"))
     return Group(*lines)
+
+
+def examination(findings: Sequence[Finding]) -> RenderableType:
+    """What ``melo doctor`` found: a line each, and what to do below those that are not ok."""
+    table = _table("What was looked at", ["", "", ""])
+    table.show_header = False
+    table.columns[0].no_wrap = table.columns[1].no_wrap = True
+    for found in findings:
+        told = Text(found.told)
+        if found.advice:
+            told.append(f"\n-> {found.advice}", style="bold")
+        table.add_row(Text(found.state, style=STATES[found.state]), Text(found.part), told)
+    counts = Counter(found.state for found in findings)
+    summary = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+    return Group(table, Text(f"{summary}"))
 
 
 def history(moves: Sequence[Promotion]) -> RenderableType:

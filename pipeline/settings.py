@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -96,6 +97,12 @@ class Settings(BaseSettings):
     upstream: Path | None = Field(None, description="file of the backbone's own task, any of the reports' formats")
     ray_address: str | None = Field(None, validation_alias="RAY_ADDRESS", description="cluster; none: this machine")
     qdrant_url: str | None = Field(None, validation_alias="QDRANT_URL", description="server that holds the index")
+    qdrant_api_key: SecretStr | None = Field(
+        None, validation_alias="QDRANT_API_KEY", description="that this server wants; from the environment alone"
+    )
+    plain_http: bool = Field(
+        False, description="keys and passwords may go to other machines over http: nobody else is on that network"
+    )
     mlflow_uri: str | None = Field(
         None, validation_alias="MLFLOW_TRACKING_URI", description="MLflow server; none: SQLite under home"
     )
@@ -135,3 +142,8 @@ class Settings(BaseSettings):
         file = YamlConfigSettingsSource(settings_cls, yaml_file=name)
         check_no_secrets(file.yaml_data, name)
         return init_settings, env_settings, file
+
+
+def is_secret(field: FieldInfo) -> bool:
+    """Whether a setting is not to be shown or sent anywhere."""
+    return SecretStr in (field.annotation, *get_args(field.annotation))

@@ -10,11 +10,10 @@ from contextlib import contextmanager
 
 import ray
 from ray._private import ray_constants
+from ray.exceptions import AuthenticationError
 
+from workers.authentication import REACHABLE_SECONDS, check_head, refused
 from workers.spread import SpreadError
-
-REACHABLE_SECONDS = 5.0
-"""How long the head of a cluster may take to accept a connection."""
 
 
 @contextmanager
@@ -26,7 +25,7 @@ def connected(address: str | None, cpus: int | None = None) -> Iterator[None]:
         cpus: of the embedded one; None: all.
 
     Raises:
-        SpreadError: the cluster cannot be reached; names it.
+        SpreadError: the cluster cannot be reached, or does not take our token; names it.
     """
     if ray.is_initialized():
         yield
@@ -47,6 +46,8 @@ def connected(address: str | None, cpus: int | None = None) -> Iterator[None]:
         _knock(address)
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+        except AuthenticationError as error:
+            raise refused(address) from error
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise SpreadError(f"no Ray cluster could be joined at {address} (RAY_ADDRESS): {error}") from error
     try:
@@ -76,7 +77,7 @@ def _on_loopback() -> Iterator[None]:
 
 
 def _knock(address: str) -> None:
-    """Ray retries for a minute before it gives up on a head that is not there."""
+    """Ray retries for a minute before it gives up on a head that is not there, or that refuses."""
     if address in ("auto", "local"):
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
@@ -87,3 +88,5 @@ def _knock(address: str) -> None:
             f"no Ray cluster answers at {address} (RAY_ADDRESS): {error}. Start it, correct the address, or unset it "
             "to run on this machine alone."
         ) from error
+    if not address.startswith("ray://"):
+        check_head(address)

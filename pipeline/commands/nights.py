@@ -100,11 +100,11 @@ def _reporters_edits(settings: Settings, reporter: str, as_json: bool) -> list[s
     return [row["edit_id"] for row in gone]
 
 
-def submit(reports: str, backbone: str | None, address: str) -> None:
-    """Sends a run over a backlog to a cluster."""
+def submit(reports: str, backbone: str | None, address: str, wait: bool) -> None:
+    """Sends a run over a backlog to a cluster; with ``wait`` it ends as that run does."""
     from datetime import UTC, datetime
 
-    from workers.submission import job
+    from workers.submission import job, outcome
     from workers.submission import submit as send
 
     settings = Settings()
@@ -115,6 +115,11 @@ def submit(reports: str, backbone: str | None, address: str) -> None:
         submitted, new = send(address, job(settings, reports, backbone, datetime.now(UTC).date()))
     out.print(f"{submitted}{'' if new else ' was submitted before and is not submitted again'}", highlight=False)
     out.print(f"ray job logs --address {address} --follow {submitted}", highlight=False)
+    if wait:
+        with plain_errors():
+            code, printed = outcome(address, submitted)
+        out.print(printed, highlight=False)
+        raise typer.Exit(code)
 
 
 def _nights(settings: Settings, source: str, backbone: str, as_json: bool, teller: Teller) -> None:

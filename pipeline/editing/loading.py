@@ -80,7 +80,7 @@ def load_backbone(
         )
     source = str(directory) if local else reference
     try:
-        task = task or _told_task(source)
+        task = task or told_task(source)
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         model, loading = AUTO_CLASSES[task].from_pretrained(
             source,
@@ -110,7 +110,7 @@ def load_backbone(
     return from_objects(model.to(target), tokenizer, task, reference)
 
 
-def _told_task(source: str) -> Task:
+def told_task(source: str) -> Task:
     """The task that a model's own config tells of."""
     config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     if any(name.endswith("ForSequenceClassification") for name in config.architectures or ()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,13 +19,18 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from pipeline.credentials import check_way, has_user, mlflow_credentials, shown
 from pipeline.errors import MeloError
+from pipeline.settings import Settings
 
 SECONDS = 5.0
 """How long a store may take to show that it is there."""
 
 TURN_SECONDS = 60.0
 """How long another process may take to make the tables."""
+
+REFUSALS = (401, 403)
+"""Statuses of a server that does not know who asks, or does not let them."""
 
 NOT_FINITE = "melo.not_finite."
 """Begins the tags of scores that are NaN or infinite: as metrics SQLite would hold them as huge numbers."""
@@ -43,7 +48,9 @@ def connect(uri: str) -> MlflowClient:
             the http(s) URL of a server.
 
     Raises:
-        RegistryError: it can't be reached, written, or read by this release of MLflow; within seconds.
+        RegistryError: it can't be reached, written, or read by this release of MLflow, or it refuses us; within
+            seconds.
+        CredentialError: a password would go to another machine unencrypted.
     """
     if uri.startswith("sqlite:"):
         opened = _opened_database(uri)
@@ -65,8 +72,23 @@ def asking(uri: str, what: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
+        if isinstance(error, MlflowException) and error.get_http_status_code() in REFUSALS:
+            raise RegistryError(f"MLflow at {shown(uri)} did not {what}: {_refusal(error)}") from error
         cause = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise RegistryError(f"MLflow at {shown(uri)} could not {what}: {shown(cause)}") from error
+
+
+def _refusal(error: MlflowException) -> str:
+    """Why a server does not know us, or does not let us, and what to set."""
+    if error.get_http_status_code() == requests.codes.forbidden:
+        who = os.environ.get("MLFLOW_TRACKING_USERNAME", "this token")
+        return f"{who} may not do that (403); let its administrator give it the permission, or be another user"
+    sent = mlflow_credentials()
+    came = "no password or token is set" if sent is None else f"what {sent} holds is not accepted"
+    return (
+        f"{came} (401). Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, in the "
+        "environment of this process"
+    )
 
 
 def open_experiment(client: MlflowClient, uri: str, name: str, artifacts: Path) -> str:
@@ -112,11 +134,6 @@ def log_scores(client: MlflowClient, run_id: str, scores: Mapping[str, float], s
     client.log_batch(run_id, metrics=metrics, tags=tags)
 
 
-def shown(text: str) -> str:
-    """The text without the user names and passwords in its URLs."""
-    return re.sub(r"(?<=://)[^/@\s]+@", "", text)
-
-
 @contextmanager
 def _opened_database(uri: str) -> Iterator[None]:
     """Within it a database that opens, and nobody else's turn: making its tables twice at once fails.
@@ -139,6 +156,8 @@ def _opened_database(uri: str) -> Iterator[None]:
 
 @contextmanager
 def _answering_server(uri: str) -> Iterator[None]:
+    if (sent := "its password" if has_user(uri) else mlflow_credentials()) is not None:
+        check_way(uri, sent, Settings().plain_http)
     try:
         answer = requests.get(f"{uri.rstrip('/')}/health", timeout=SECONDS)
     except requests.RequestException as error:

@@ -15,10 +15,11 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
+from pipeline.credentials import shown
 from pipeline.editing.folder import CheckpointError, verify
 from pipeline.registry.night import DIGEST, MODEL, PAGE, log_night
 from pipeline.registry.promotions import Kind, Promotion, Promotions, before, in_use
-from pipeline.registry.store import RegistryError, asking, connect, open_experiment, shown, unless_there
+from pipeline.registry.store import RegistryError, asking, connect, open_experiment, unless_there
 from pipeline.trust import check_models
 
 CANDIDATE, CHAMPION = "candidate", "champion"

@@ -71,6 +71,9 @@ def test_two_nights_and_a_look_around(home: Path) -> None:
 
     status = melo("status")
     assert (status["champion"]["number"], status["candidate"]["number"]) == (2, 2)
+    looked = [line for line in melo("doctor") if line["part"] != "addresses"]  # which tells of other programs, too
+    assert {line["state"] for line in looked} == {"ok"}, looked
+    assert {"settings", "journal", "champion", "artifacts", "quarantine"} <= {line["part"] for line in looked}
     edits = melo("edits")
     assert len(edits) >= scores["counts"]["edit"]
     asked, other = melo("ask", "What is the capital of Australia?", "What is the capital of France?")

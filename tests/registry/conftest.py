@@ -8,7 +8,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,12 +83,19 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a real `mlflow server` on this machine's loopback."""
-    home, port = tmp_path_factory.mktemp("server"), free_port()
+    with serving(tmp_path_factory.mktemp("server"), {}) as url:
+        yield url
+
+
+@contextmanager
+def serving(home: Path, environment: Mapping[str, str], *options: str) -> Iterator[str]:
+    """A real `mlflow server` with what it keeps in a folder; stopped by its process group."""
+    port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{home}/mlflow.db", "--artifacts-destination", f"{home}/artifacts"]
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    whole = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | environment
     with (home / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+        process = subprocess.Popen([*command, *options], stdout=log, stderr=log, env=whole, start_new_session=True)
     url = f"http://127.0.0.1:{port}"
     try:
         until = time.monotonic() + 120

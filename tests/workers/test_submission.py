@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -15,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.credentials import CredentialError
 from pipeline.settings import EditingSettings, Settings
+from tests.workers.heads import Head, head
 from tests.workers.nights import write
 from workers.spread import SpreadError
 from workers.submission import job, submit
@@ -47,6 +46,23 @@ def test_nothing_in_a_job_is_relative(tmp_path: Path, monkeypatch: pytest.Monkey
     assert (there.reports, there.backbone, there.tracking_uri) == ("s3://reports", "backbone", settings.tracking_uri)
 
 
+def test_no_secret_is_in_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("QDRANT_API_KEY", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "RAY_AUTH_TOKEN"):
+        monkeypatch.setenv(name, "very-secret")
+    wanted = job(Settings(qdrant_url="https://qdrant"), "a", "b", DAY)
+    assert "very-secret" not in json.dumps(wanted)
+    assert "***" not in json.dumps(wanted)  # nor what would overwrite the key that a node has
+    assert wanted["runtime_env"]["env_vars"]["QDRANT_URL"] == "https://qdrant"
+
+
+def test_a_url_with_a_password_is_refused() -> None:
+    with pytest.raises(CredentialError, match="MLFLOW_TRACKING_URI holds") as caught:
+        job(Settings(mlflow_uri="https://me:very-secret@host"), "a", "b", DAY)
+    assert "very-secret" not in str(caught.value)
+    with pytest.raises(CredentialError, match="MELO_REPORTS holds"):
+        job(Settings(), "https://me:very-secret@host/reports", "b", DAY)
+
+
 def test_one_id_for_one_day_and_one_content() -> None:
     settings = Settings()
     first = job(settings, "a", "b", DAY)["submission_id"]
@@ -69,40 +85,19 @@ def test_a_dashboard_that_is_not_there_is_named() -> None:
             submit(address, job(Settings(), "a", "b", DAY))
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
-
-
 @pytest.fixture
-def head(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str]]:
-    """A Ray head of its own with a dashboard, on loopback: (address, dashboard). Stopped by its process group."""
+def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[Head]:
+    """A head that asks for no token."""
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    port, dashboard = free_port(), free_port()
-    command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus=2"]
-    command += ["--node-ip-address=127.0.0.1", f"--port={port}", "--include-dashboard=true"]
-    command += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", "--disable-usage-stats"]
-    command += [f"--dashboard-agent-listen-port={free_port()}"]  # the usual one is taken by the other tests' Ray
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    try:
-        for _ in range(600):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", dashboard)) == 0:
-                    break
-            time.sleep(0.1)
-        yield f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(timeout=60)
+    with head({}) as started:
+        yield started
 
 
 @pytest.mark.slow
-def test_a_job_makes_a_champion_and_is_not_taken_twice(head: tuple[str, str], tmp_path: Path, backbone: Path) -> None:
+def test_a_job_makes_a_champion_and_is_not_taken_twice(running: Head, tmp_path: Path, backbone: Path) -> None:
     from ray.job_submission import JobStatus, JobSubmissionClient
 
-    address, dashboard = head
+    address, dashboard = running
     reports = write(tmp_path / "reports.jsonl", {"What is the capital of France?": "museum"})
     settings = Settings(home=tmp_path / "home", editing=EditingSettings(edits_per_block=2))
     wanted = job(settings, str(reports), str(backbone), DAY)

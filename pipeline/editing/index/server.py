@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import uuid
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
 from qdrant_client import QdrantClient, models
-from qdrant_client.http.exceptions import ApiException
+from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
+from pipeline.credentials import check_way, shown
 from pipeline.editing.index.points import (
     CLUSTER_FIELD,
     FILTERED,
@@ -22,6 +24,7 @@ from pipeline.editing.index.points import (
     Row,
     VectorName,
 )
+from pipeline.settings import Settings
 
 T = TypeVar("T")
 
@@ -74,12 +77,7 @@ class ServerIndex(PointIndex):
         try:
             if not _asked(url, collection, lambda: opened.collection_exists(collection)):
                 return
-            vectors = _asked(url, collection, lambda: opened.get_collection(collection)).config.params.vectors
-            if not isinstance(vectors, dict) or set(vectors) != set(VECTOR_NAMES):
-                raise IndexHomeError(
-                    f"collection {collection!r} at {url} holds something else than an index, so it is left alone: "
-                    "choose another name (MELO_NAME), or remove it yourself"
-                )
+            _width(opened, url, collection)
             _asked(url, collection, lambda: opened.delete_collection(collection))
         finally:
             opened.close()
@@ -146,8 +144,20 @@ def _among(field: str, values: list[int] | list[str]) -> models.Filter:
 
 
 def _client(url: str) -> QdrantClient:
-    # The check of versions asks the server before the first request, and only warns where none answers.
-    return QdrantClient(url=url, timeout=TIMEOUT, check_compatibility=False)
+    """A client with the key of this process's environment.
+
+    Raises:
+        CredentialError: the key would go to another machine unencrypted.
+    """
+    settings = Settings()
+    key = settings.qdrant_api_key
+    if key is not None:
+        check_way(url, "QDRANT_API_KEY", settings.plain_http)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Api key is used with an insecure connection")  # checked above
+        # The check of versions asks the server before the first request, and only warns where none answers.
+        secret = None if key is None else key.get_secret_value()
+        return QdrantClient(url=url, api_key=secret, timeout=TIMEOUT, check_compatibility=False)
 
 
 def check_server(url: str) -> None:
@@ -163,6 +173,30 @@ def check_server(url: str) -> None:
         client.close()
 
 
+def width_of(url: str, collection: str, client: QdrantClient | None = None) -> int | None:
+    """The width of the keys that a collection holds; None where there is none.
+
+    Raises:
+        IndexHomeError: no server answers, it refuses, or the collection holds something else than an index.
+    """
+    opened = client or _client(url)
+    try:
+        there = _asked(url, collection, lambda: opened.collection_exists(collection))
+        return _width(opened, url, collection) if there else None
+    finally:
+        opened.close()
+
+
+def _width(client: QdrantClient, url: str, collection: str) -> int:
+    vectors = _asked(url, collection, lambda: client.get_collection(collection)).config.params.vectors
+    if not isinstance(vectors, dict) or set(vectors) != set(VECTOR_NAMES):
+        raise IndexHomeError(
+            f"collection {collection!r} at {shown(url)} holds something else than an index, so it is left alone: "
+            "choose another name (MELO_NAME), or remove it yourself"
+        )
+    return vectors[VECTOR_NAMES[0]].size
+
+
 def _asked(url: str, collection: str, request: Callable[[], T]) -> T:
     """Sends one request.
 
@@ -171,8 +205,20 @@ def _asked(url: str, collection: str, request: Callable[[], T]) -> T:
     """
     try:
         return request()
-    except (ApiException, OSError) as error:
+    except UnexpectedResponse as error:
+        if error.status_code not in (401, 403):
+            raise _failed(url, collection, error) from error
+        key = "that of QDRANT_API_KEY is not the one" if Settings().qdrant_api_key else "QDRANT_API_KEY is not set"
         raise IndexHomeError(
-            f"the Qdrant server at {url} did not do its part for collection {collection!r}: {error}. "
-            "Check that it runs and that the URL (QDRANT_URL) is right, then repeat the call: it is idempotent."
+            f"the Qdrant server at {shown(url)} answered {error.status_code}: it wants a key, and {key}. Set it in the "
+            "environment of this process, and on a cluster in that of its nodes, too"
         ) from error
+    except (ApiException, OSError) as error:
+        raise _failed(url, collection, error) from error
+
+
+def _failed(url: str, collection: str, error: Exception) -> IndexHomeError:
+    return IndexHomeError(
+        f"the Qdrant server at {shown(url)} did not do its part for collection {collection!r}: {error}. "
+        "Check that it runs and that the URL (QDRANT_URL) is right, then repeat the call: it is idempotent."
+    )
