@@ -13,13 +13,14 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (
     {"cli"},
     {"commands", "bench"},
-    {"screens"},
+    {"screens", "edit_lines", "doctor"},
     {"run"},
-    {"workers"},
-    {"editlog", "review", "serving", "example"},
+    {"workers", "report"},
+    {"editlog", "review", "serving", "example", "events", "night_metrics", "trail", "expiry"},
     {"registry", "sources", "evaluation", "export", "journal", "units"},
     {"editing"},
-    {"settings", "telling"},
+    {"settings", "telling", "terminal"},
+    {"logs", "metrics", "trust", "credentials", "secret_fields"},
     {"errors"},
     {"schemas"},
 )
