@@ -12,6 +12,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.words import COUNTED, OTHERS, WORDINGS
+
 if TYPE_CHECKING:
     from pipeline.doctor.finding import Finding
     from pipeline.evaluation import Scores, Verdict
@@ -30,30 +32,6 @@ _LEGEND = (
     "* chosen; ! more false routes than wanted in the half that radii were chosen on. Shares are of the other half, "
     "with 95% intervals; false routes are those of questions in an edit's form about another subject."
 )
-COUNTED = {
-    "reports": "read",
-    "edits": "admitted as edits",
-    "review": "to be reviewed (melo review)",
-    "confirmed": "of those in quarantine, that an answer was right",
-}
-"""Counts of a night -> how a person calls them, where not by name."""
-WORDINGS = {
-    "edit": "as reported",
-    "rephrase": "reported in other words",
-    "typo": "with a typing error",
-    "wrapped": "as sent to a chat",
-}
-"""Kinds of questions that are to get an edit's target -> how a person calls them."""
-OTHERS = {
-    "locality": "reported as not to change",
-    "upstream": "the backbone's own task",
-    "unrelated": "about nothing that was edited",
-    "distractor": "same form, another subject",
-    "relation": "same subject, asked something else",
-    "near": "one word or digit of it changed",
-    "negated": 'with a "not"',
-}
-"""Kinds of questions that the backbone is to answer -> likewise."""
 CALIBRATED = {
     "distractor_unedited": "same form, a subject that no edit is about",
     "distractor_edited": "same form, the subject of another edit",

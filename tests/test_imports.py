@@ -19,7 +19,7 @@ LAYERS = (
     {"editlog", "review", "serving", "example", "events", "night_metrics", "trail", "expiry"},
     {"registry", "sources", "evaluation", "export", "journal", "units"},
     {"editing"},
-    {"settings", "telling", "terminal"},
+    {"settings", "telling", "terminal", "words"},
     {"logs", "metrics", "trust", "credentials", "secret_fields"},
     {"errors"},
     {"schemas"},

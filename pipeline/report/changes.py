@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.evaluation.kinds import DERIVED, SAID
-from pipeline.screens import OTHERS, WORDINGS
+from pipeline.words import OTHERS, WORDINGS
 
 CALLED = {"live": "added", "failed": "failed", "replaced": "replaced", "undone": "undone", "gone": "no longer there"}
 """States of records -> what became of an edit that has come into it tonight, in the order in which a page shows them.

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from pipeline.evaluation.kinds import LEFT_ALONE, SAID
 from pipeline.evaluation.scores import failures
-from pipeline.screens import OTHERS, WORDINGS
+from pipeline.words import OTHERS, WORDINGS
 
 Fault = Literal["route", "block", "both", "unknown"]
 """What is to blame. ``route``: its own block would be right; ``block``: that was asked, and is wrong; ``both``: it was

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from pipeline.evaluation.gate import Check, Verdict
 from pipeline.evaluation.kinds import DERIVED
 from pipeline.evaluation.scores import LeftAlone, Scores, interval
-from pipeline.screens import OTHERS, WORDINGS
+from pipeline.words import OTHERS, WORDINGS
 
 BESIDE = " beside the champion"
 """Ends the names of checks that compare with the version before."""

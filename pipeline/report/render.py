@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from pipeline.report.faults import Fault
 from pipeline.report.page import Page
-from pipeline.screens import COUNTED
+from pipeline.words import COUNTED
 
 LONGEST = 240
 """Characters of a stranger's text that are shown."""
