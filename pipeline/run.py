@@ -53,8 +53,6 @@ TABLES = {
     "contradictions": CONTRADICTIONS,
 }
 """What ingestion counts and writes into a night's folder, and its schemas."""
-SOURCE_CHARACTERS = 4000
-"""MLflow holds no longer parameters than half as much again."""
 PASSING = (OSError, IndexHomeError, RegistryError, SpreadError, sqlite3.OperationalError)
 """Errors that a night waits out: it goes on where it stopped. After any other, the next night begins anew."""
 
@@ -113,9 +111,9 @@ def run(settings: Settings, source: str, backbone: str, teller: Teller) -> RunRe
                 from pipeline.editing.index.server import check_server  # takes a second to import
 
                 check_server(settings.qdrant_url)
-            trusted = settings.trust.models
-            check_models((backbone, settings.editing.encoder), trusted)
-            registry = Registry(settings.tracking_uri, settings.name, journal.home / "artifacts", trusted)
+            check_models((backbone, settings.editing.encoder), settings.trust.models)
+            artifacts = journal.home / "artifacts"
+            registry = Registry(settings.tracking_uri, settings.name, artifacts, settings.trust.models)
             with connected(settings.ray_address):
                 return _Run(settings, journal, registry, backbone, teller).night(source)
     finally:
@@ -308,7 +306,7 @@ class _Run:
             digest,
             run_name=f"night {night.number}",
             params={
-                "source": shown(night.source)[:SOURCE_CHARACTERS],
+                "source": shown(night.source)[:4000],
                 "base": night.base or "the backbone",
                 "backbone": self._backbone,
             }

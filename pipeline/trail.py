@@ -6,7 +6,6 @@ in the registry's history.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.editing.folder import RECORDS
@@ -23,35 +21,12 @@ from pipeline.editlog import records_of, taken_back, why_taken_back
 from pipeline.expiry import ends
 from pipeline.journal import Journal, Night
 from pipeline.sources.policy import plain
+from pipeline.tellings import AGAIN, CONTRADICTED, FIRST, Telling, rows_about, tellings
 from schemas.edits import EDITS
-from schemas.reports import CONTRADICTIONS, DUPLICATES, QUARANTINE, REPORTS
+from schemas.reports import CONTRADICTIONS, QUARANTINE, REPORTS
 
 if TYPE_CHECKING:
     from pipeline.registry.promotions import Promotion
-
-FIRST, AGAIN, CONTRADICTED = "first", "duplicate", "contradicted"
-
-
-@dataclass(frozen=True, slots=True)
-class Telling:
-    """A report that asked for an edit.
-
-    Attributes:
-        night: that read it.
-        source, line: where it stands.
-        reporter: who sent it, where it says so.
-        time: when it was reported, where that was noted.
-        became: ``first``, ``duplicate``, ``contradicted``, or the reason why it was not let through.
-        told: whether the night noted who sent it; one before format 3 did not of duplicates.
-    """
-
-    night: int
-    source: str
-    line: int
-    reporter: str | None
-    time: datetime | None
-    became: str
-    told: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,24 +110,8 @@ class Trails:
         return self._journal.nights()
 
     def reports(self, edits: Sequence[str]) -> dict[str, list[Telling]]:
-        """The reports that asked for some edits, by edit id, in the order in which they were read.
-
-        A report that was read on several nights is told once for all that became of it.
-        """
-        found: defaultdict[str, list[Telling]] = defaultdict(list)
-        wanted = pa.array(edits, pa.string())
-        for night in self._nights:
-            for name, schema in (("edits", REPORTS), ("duplicates", DUPLICATES), ("quarantine", QUARANTINE)):
-                for row, told in _rows(night, name, schema, "edit_id", wanted):
-                    became = {"edits": FIRST, "duplicates": AGAIN}.get(name) or row["reason"]
-                    time = row["reported"] if name == "duplicates" else row["time"] if name == "edits" else None
-                    place = row["source"], row["line"], row["reporter"]
-                    found[row["edit_id"]].append(Telling(night.number, *place, time, became, told))
-            for row, told in _rows(night, "contradictions", CONTRADICTIONS, "dropped_edit_id", wanted):
-                place = row["dropped_source"] or "", row["dropped_line"] or 0, row["dropped_reporter"]
-                became = f"{CONTRADICTED}: {row['kept_edit_id'][:12]} prevails, {row['reason']}"
-                found[row["dropped_edit_id"]].append(Telling(night.number, *place, None, became, told))
-        return {edit: _once(tellings) for edit, tellings in found.items()}
+        """The reports that asked for some edits; see ``pipeline.tellings``."""
+        return tellings(self._nights, edits)
 
     def find(self, beginning: str) -> list[str]:
         """Ids that begin so, of all edits that a report ever asked for or a version ever had."""
@@ -204,11 +163,11 @@ class Trails:
         alone: list[str] = []
         others: dict[str, list[str]] = {}
         name = plain(reporter)
-        for edit, tellings in self.reports(edits).items():
-            asked = [one for one in tellings if one.became in (FIRST, AGAIN)]
+        for edit, told in self.reports(edits).items():
+            asked = [one for one in told if one.became in (FIRST, AGAIN)]
             who = {plain(one.reporter): one.reporter for one in asked if one.reporter}
             if name in who:
-                rest = [told for key, told in who.items() if key != name]
+                rest = [said for key, said in who.items() if key != name]
                 rest += [f"somebody on night {one.night}" for one in asked if not one.told]
                 if rest:
                     others[edit] = rest
@@ -255,7 +214,7 @@ class Trails:
             before = state
         for night in self._nights:
             wanted = pa.array([edit], pa.string())
-            for row, _ in _rows(night, "contradictions", CONTRADICTIONS, "dropped_edit_id", wanted):
+            for row, _ in rows_about(night, "contradictions", CONTRADICTIONS, "dropped_edit_id", wanted):
                 when = datetime.fromisoformat(night.begun)
                 found.append(Ending(CONTRADICTED, night.number, when, row["kept_edit_id"], row["reason"]))
         return sorted(found, key=lambda one: one.night)
@@ -264,13 +223,13 @@ class Trails:
         """Prompt and target of an edit that no version has."""
         wanted = pa.array([edit], pa.string())
         for night in reversed(self._nights):
-            for row, _ in _rows(night, "edits", REPORTS, "edit_id", wanted):
+            for row, _ in rows_about(night, "edits", REPORTS, "edit_id", wanted):
                 return row
-            for row, _ in _rows(night, "waiting", REPORTS, "edit_id", wanted):
+            for row, _ in rows_about(night, "waiting", REPORTS, "edit_id", wanted):
                 return row
-            for row, _ in _rows(night, "contradictions", CONTRADICTIONS, "dropped_edit_id", wanted):
+            for row, _ in rows_about(night, "contradictions", CONTRADICTIONS, "dropped_edit_id", wanted):
                 return {"prompt": row["prompt"], "target": row["dropped_target"]}
-            for row, _ in _rows(night, "quarantine", QUARANTINE, "edit_id", wanted):
+            for row, _ in rows_about(night, "quarantine", QUARANTINE, "edit_id", wanted):
                 prompt, _, target = row["detail"].partition(" -> ")
                 return {"prompt": prompt, "target": target}
         return {"prompt": "", "target": ""}
@@ -284,30 +243,3 @@ class Trails:
     def _replacer(version: Path, edit: str) -> str | None:
         rows = records_of(version).select(["edit_id", "replaced"]).to_pylist()
         return next((row["edit_id"] for row in rows if edit in (row["replaced"] or ())), None)
-
-
-def _once(tellings: Iterable[Telling]) -> list[Telling]:
-    """The same without what only says that a report was read again."""
-    kept: list[Telling] = []
-    seen: set[tuple[object, ...]] = set()
-    for one in tellings:
-        place = one.source, one.line
-        asked = one.became in (FIRST, AGAIN)
-        keys = {(*place, one.reporter, asked or one.became.partition(":")[0])} | ({place} if asked else set())
-        if one.became == FIRST or not (seen >= keys or (place in seen and not one.told)):
-            kept.append(one)
-        seen |= keys
-    return kept
-
-
-def _rows(
-    night: Night, name: str, schema: pa.Schema, column: str, wanted: pa.Array
-) -> Iterable[tuple[dict[str, Any], bool]]:
-    """Rows of a night's table about some edits, and whether it has all of the schema's columns."""
-    file = night.folder / f"{name}.parquet"
-    if not file.is_file():
-        return
-    told = set(schema.names) <= set(pq.read_schema(file).names)
-    table = pq.read_table(file, schema=schema)
-    for row in table.filter(pc.is_in(table[column], wanted)).to_pylist():
-        yield row, told

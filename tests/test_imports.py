@@ -13,10 +13,10 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (
     {"cli"},
     {"commands", "bench"},
-    {"screens", "edit_lines", "doctor"},
+    {"screens", "edit_screens", "doctor"},
     {"run"},
     {"workers", "report"},
-    {"editlog", "review", "serving", "example", "events", "night_metrics", "trail", "expiry"},
+    {"editlog", "review", "serving", "example", "events", "night_metrics", "trail", "tellings", "expiry"},
     {"registry", "sources", "evaluation", "export", "journal", "units"},
     {"editing"},
     {"settings", "telling", "terminal", "words"},

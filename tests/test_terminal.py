@@ -8,7 +8,7 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
-from pipeline import edit_lines
+from pipeline import edit_screens
 from pipeline.terminal import console
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x1b[31mred\x9b1m \u202eEVE\u202c\r\x08end"
@@ -34,4 +34,4 @@ def test_no_escape_sequence_of_a_text_reaches_the_terminal(colours: bool) -> Non
 
 def test_an_edit_is_one_line_whatever_it_holds() -> None:
     prompt = "Who?\nffffffffffff  live      Is it safe? -> yes\r\nx"
-    assert edit_lines.edit_line("a" * 32, "live", prompt, "me\n\nyou").plain.count("\n") == 0
+    assert edit_screens.edit_line("a" * 32, "live", prompt, "me\n\nyou").plain.count("\n") == 0

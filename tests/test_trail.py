@@ -12,7 +12,8 @@ import pytest
 
 from pipeline.editlog import UNDO
 from pipeline.journal import Night
-from pipeline.trail import AGAIN, FIRST, Trails
+from pipeline.tellings import AGAIN, FIRST
+from pipeline.trail import Trails
 from schemas.reports import CONTRADICTIONS, DUPLICATES, REPORTS
 from tests.test_editlog import START, A, B, C, Home, ident
 from tests.test_editlog import home as home  # the fixture

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def listing(number: int | None, as_json: bool) -> None:
     """The champion's edits; or those of a version, with the reports that each rests on."""
-    from pipeline import edit_lines
+    from pipeline import edit_screens
     from pipeline.editlog import records_of
 
     settings = Settings()
@@ -32,14 +32,14 @@ def listing(number: int | None, as_json: bool) -> None:
         print_json(rows if number is None else told)
         return
     for row in rows:
-        out.print(edit_lines.edit_line(row["edit_id"], row["state"], row["prompt"], row["target"]))
+        out.print(edit_screens.edit_line(row["edit_id"], row["state"], row["prompt"], row["target"]))
         for one in reports.get(row["edit_id"], ()):
-            out.print(edit_lines.telling(one))
+            out.print(edit_screens.telling(one))
 
 
 def show(beginning: str, as_json: bool) -> None:
     """Everything about one edit."""
-    from pipeline import edit_lines
+    from pipeline import edit_screens
 
     settings = Settings()
     with plain_errors(), _trails(settings) as (registry, trails):
@@ -58,7 +58,7 @@ def show(beginning: str, as_json: bool) -> None:
     if as_json:
         print_json(asdict(trail))
     else:
-        out.print(edit_lines.trail(trail))
+        out.print(edit_screens.trail(trail))
 
 
 @contextmanager

@@ -79,17 +79,17 @@ def _live_edit(settings: Settings, beginning: str) -> str:
 
 def _reporters_edits(settings: Settings, reporter: str, as_json: bool) -> list[str]:
     """The ids of the champion's edits that rest on a reporter alone; the others are told."""
-    from pipeline import edit_lines
+    from pipeline import edit_screens
     from pipeline.commands.edits import resting_on
 
     gone, kept = resting_on(settings, reporter)
     told = progress if as_json else out
     for row in gone:
-        told.print(edit_lines.edit_line(row["edit_id"], "goes", row["prompt"], row["target"]))
+        told.print(edit_screens.edit_line(row["edit_id"], "goes", row["prompt"], row["target"]))
     for row, others in kept:
-        told.print(edit_lines.edit_line(row["edit_id"], "stays", row["prompt"], row["target"]))
+        told.print(edit_screens.edit_line(row["edit_id"], "stays", row["prompt"], row["target"]))
         told.print(
-            f"    reported by {edit_lines.one_line(', '.join(others))}, too: melo undo {row['edit_id'][:12]}",
+            f"    reported by {edit_screens.one_line(', '.join(others))}, too: melo undo {row['edit_id'][:12]}",
             highlight=False,
         )
     if not gone:

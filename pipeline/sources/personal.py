@@ -81,7 +81,8 @@ class PersonalData:
     """
 
     def __init__(self, regions: Sequence[str] = ()) -> None:
-        self._regions = [region.upper() for region in regions] or [None]  # each finds international numbers, too
+        # Each finds international numbers, too.
+        self._regions: list[str | None] = [*map(str.upper, regions)] or [None]
 
     def find(self, text: str) -> list[Found]:
         """What is personal in a text, in order; what overlaps with something before it is left out."""

@@ -1,4 +1,4 @@
-"""What a person sees of edits: a line each, and the trail of one."""
+"""What a person sees of edits: one on a line, and the trail of one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from pipeline.trail import Telling, Trail
+    from pipeline.tellings import Telling
+    from pipeline.trail import Trail
 
 
 def edit_line(edit_id: str, state: str, prompt: str, target: str) -> Text:
