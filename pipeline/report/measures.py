@@ -110,9 +110,7 @@ def measures(scores: Scores, verdict: Verdict, before: Scores | None, answers: p
         demands.setdefault(name, []).append(demand)
         checks.setdefault(name, check)
     found = {measure.name: measure for measure in _measures(scores, before, answers)}
-    for name in [
-        name for name in demands if name not in found
-    ]:  # a check that has no words here is shown, too
+    for name in [name for name in demands if name not in found]:  # a check that has no words here is shown, too
         found[name] = Measure(name, "", checks[name].value, unit="number")
     made = [replace(measure, demands=tuple(demands.get(name, ()))) for name, measure in found.items()]
     kept = [measure for measure in made if measure.value is not None or measure.demands]
