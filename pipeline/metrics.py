@@ -2,7 +2,8 @@
 
 Three places write them. ``melo serve`` answers ``GET /metrics``. A night is a job that ends, so it leaves a file for
 node_exporter's textfile collector. Actors tell Ray, which puts ``ray_`` before their names and exports them on each
-node; an actor's series last as long as its node and begin anew with its successor, so sum over ``WorkerId``.
+node; an actor's series last as long as its node and begin anew with its successor, so sum over ``WorkerId``. None of
+them is a histogram: Ray adds up the middles of buckets in place of what was observed.
 
 Labels have few values, fixed in the code: no prompt, no id, no name that a stranger chose.
 """
@@ -17,7 +18,6 @@ RAY = "ray_"
 """Begins what Ray exports."""
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-_LONG = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0)
 _PROMPTS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 
 
@@ -152,11 +152,13 @@ LEARNED = Metric("melo_trainer_edits_learned", "counter", "Edits learned in a ro
 NOT_LEARNED = Metric("melo_trainer_edits_not_learned", "counter", "Edits that a round left unlearned; most are retried")
 BLOCKS = Metric("melo_trainer_blocks", "counter", "Blocks trained, those tried again included")
 STEPS = Metric("melo_trainer_steps", "counter", "Optimiser steps")
-TRAINING = Metric("melo_trainer_unit_seconds", "histogram", "Seconds of training of one unit of work", buckets=_LONG)
+UNITS = Metric("melo_trainer_units", "counter", "Units of work trained")
+TRAINING = Metric("melo_trainer_seconds", "counter", "Seconds of training them")
 INDEXING = Metric("melo_trainer_index_operations", "counter", "Calls that change the index", ("operation",))
 COMMITTING = Metric("melo_trainer_commit_seconds", "counter", "Seconds of taking planned edits into the version")
 QUESTIONS = Metric("melo_evaluator_questions", "counter", "Questions asked of a version and of its backbone")
-ASKING = Metric("melo_evaluator_slice_seconds", "histogram", "Seconds of answering one slice of them", buckets=_LONG)
+SLICES = Metric("melo_evaluator_slices", "counter", "Slices of questions answered")
+ASKING = Metric("melo_evaluator_seconds", "counter", "Seconds of answering them")
 STARTED = Metric("melo_actors_started", "counter", "Actors started", ("actor",))
 REPLACED = Metric("melo_actors_replaced", "counter", "Actors that died and were replaced", ("actor",))
 RETRIED = Metric("melo_actor_calls_retried", "counter", "Calls given to another actor, as theirs died", ("actor",))
@@ -172,10 +174,12 @@ ACTORS = (
     NOT_LEARNED,
     BLOCKS,
     STEPS,
+    UNITS,
     TRAINING,
     INDEXING,
     COMMITTING,
     QUESTIONS,
+    SLICES,
     ASKING,
     STARTED,
     REPLACED,

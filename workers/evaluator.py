@@ -13,7 +13,7 @@ from pipeline.editing.model import EditedModel
 from pipeline.evaluation import ask
 from pipeline.logs import LOG
 from workers.actor import Actor
-from workers.metering import count, observe
+from workers.metering import count
 from workers.models import ModelSpec
 
 
@@ -39,6 +39,7 @@ class EvaluatorWorker(Actor):
         answers = ask(model, questions)
         seconds = time.monotonic() - start
         count(metrics.QUESTIONS, questions.num_rows)
-        observe(metrics.ASKING, seconds)
+        count(metrics.SLICES)
+        count(metrics.ASKING, seconds)
         LOG.info("answered", questions=questions.num_rows, seconds=round(seconds, 3))
         return answers

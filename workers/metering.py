@@ -19,16 +19,6 @@ def count(metric: Metric, by: float = 1, **labels: str) -> None:
         _counter(metric).inc(by, labels)
 
 
-def observe(metric: Metric, value: float) -> None:
-    """Adds a value to a histogram."""
-    _histogram(metric).observe(value)
-
-
 @cache  # one object a process: Ray warns of a second one of the same name
 def _counter(metric: Metric) -> metrics.Counter:
     return metrics.Counter(metric.name, metric.help, metric.labels)
-
-
-@cache
-def _histogram(metric: Metric) -> metrics.Histogram:
-    return metrics.Histogram(metric.name, metric.help, list(metric.buckets), metric.labels)

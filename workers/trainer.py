@@ -25,7 +25,7 @@ from pipeline.journal import SCRATCH
 from pipeline.logs import LOG
 from pipeline.units import light
 from workers.actor import Actor
-from workers.metering import count, observe
+from workers.metering import count
 from workers.models import ModelSpec, circumstances
 
 
@@ -146,7 +146,8 @@ def _measure(trained: TrainedUnit, seconds: float) -> None:
     count(metrics.STEPS, sum(trained.steps))
     count(metrics.LEARNED, len(edits - trained.answers.keys()))
     count(metrics.NOT_LEARNED, len(trained.answers))
-    observe(metrics.TRAINING, seconds)
+    count(metrics.UNITS)
+    count(metrics.TRAINING, seconds)
     told = {"steps": sum(trained.steps), "seconds": round(seconds, 3), "not_learned": sorted(trained.answers)}
     LOG.info("trained", blocks=list(trained.unit.blocks), edit_ids=sorted(edits), **told)
 
