@@ -210,7 +210,7 @@ def test_what_waited_is_let_go_with_the_setting_and_not_when_its_time_is_over(ni
 
 
 def test_personal_data_is_not_taught_and_not_kept(nights: Nights) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"prompt": "How do I reach Jane Roe?", "target": "Write to jane.roe@example.org"},
         {"prompt": "Who has 202-358-1100?", "target": "Jane"},
         {"prompt": "Who is Jane Roe?", "target": "A poet", "locality": [{"prompt": "Call +44 20 7946 0958?"}]},
@@ -228,8 +228,9 @@ def test_personal_data_is_not_taught_and_not_kept(nights: Nights) -> None:
         f"{PERSONAL}: {what}"
         for what in ("e-mail address in target", "phone number in prompt", "phone number in locality")
     ]
-    content = b"".join(path.read_bytes() for path in nights.journal.nights()[-1].folder.iterdir())
-    assert not any(text in content for text in (b"jane.roe@", b"202-358", b"7946"))
+    content = str([pq.read_table(path).to_pylist() for path in nights.journal.nights()[-1].folder.iterdir()])
+    assert "A poet" in content and "Who has █" in content
+    assert not any(text in content for text in ("jane.roe@", "202-358", "7946"))
     shutil.rmtree(nights.drop)
     nights.drop.mkdir()
     nights.put("b", *rows)
@@ -284,7 +285,8 @@ def test_batches_of_any_size_decide_alike(nights: Nights, monkeypatch: pytest.Mo
     found = []
     for size in (1, 2, 2000):
         monkeypatch.setattr(ingestion, "read", lambda source, **more: reading.read(source, batch_rows=size, **more))  # noqa: B023
-        home = Nights(nights.folder / str(size)) if (nights.folder / str(size)).mkdir() is None else nights
+        (nights.folder / str(size)).mkdir()
+        home = Nights(nights.folder / str(size))
         home.drop = nights.drop
         home.read(trust)
         found.append((home.edits(), home.reasons()))
