@@ -48,7 +48,7 @@ about = bound_contextvars
 def _ordered(_: Any, __: str, event: Event) -> Event:
     """When, how bad, what, and in which run first."""
     first = {name: event.pop(name) for name in ("time", "level", "event", "night", "step", "actor") if name in event}
-    return first | event
+    return {**first, **event}
 
 
 def _foreign(_: Any, __: str, event: Event) -> Event:
