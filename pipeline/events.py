@@ -14,7 +14,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pipeline.editing.records import State
 from pipeline.editlog import states_of, taken_back
 from pipeline.journal import Journal, Night
 from pipeline.logs import LOG, about, night_log
@@ -26,7 +25,7 @@ from pipeline.sources.reasons import reason_class
 
 Result = dict[str, Any]
 
-_BECAME: dict[State, str] = {
+_BECAME: dict[str, str] = {
     "live": "learned",
     "failed": "not learned",
     "evicted": "evicted",

@@ -104,7 +104,7 @@ def make_app(champion: Champion, log_prompts: bool = False) -> FastAPI:
         except NotReadyError as error:
             raise HTTPException(503, str(error)) from error
         except ValueError as error:  # a prompt that cannot be tokenised, or what transformers makes of the parameters
-            told.error = str(error)
+            told.error = error
             raise HTTPException(422, str(error)) from error
         said = [_answer(text, route, found.edits) for text, route in found.answers]
         told.answered(found.number, said)
@@ -155,7 +155,7 @@ def _pieces(champion: Champion, question: Question, told: Told) -> Iterator[dict
                 told.answered(served.number, [answer])
             pieces.put(version | answer.model_dump())
         except Exception as error:  # told to who asked
-            told.error = str(error)
+            told.error = error
             pieces.put({"error": str(error)})
         pieces.put(None)
 

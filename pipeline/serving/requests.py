@@ -40,7 +40,7 @@ class Told:
         version: number of the version that answered.
         prompts: as they came.
         edits: ids of the edits that spoke, for each of these prompts; None where the backbone did.
-        error: why it was not answered, where its status cannot say so any more.
+        error: why it was not answered. Its text may repeat a prompt, so without prompts the log has its kind alone.
     """
 
     request_id: str
@@ -48,7 +48,7 @@ class Told:
     version: int | None = None
     prompts: list[str] = field(default_factory=list)
     edits: list[str | None] = field(default_factory=list)
-    error: str | None = None
+    error: Exception | None = None
 
     def answered(self, version: int, answers: list[Answer]) -> None:
         """By a version, so."""
@@ -102,7 +102,6 @@ class Requests:
             if status == CLOSED:  # nothing was sent yet
                 detail = f"this is our fault; the log tells more of request {told.request_id}"
                 await JSONResponse({"detail": detail}, 500)(scope, receive, watched)
-            told.error = told.error or "internal error"
         finally:
             self._tell(scope, told, status, time.perf_counter() - start)
 
@@ -120,5 +119,5 @@ class Requests:
         if told.prompts:
             line["prompts"] = told.prompts if self._with_prompts else len(told.prompts)
         if told.error is not None:
-            line["error"] = told.error
+            line["error"] = str(told.error) if self._with_prompts else type(told.error).__name__
         LOG.info("request", request_id=told.request_id, form=told.form, **line)

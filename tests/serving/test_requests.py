@@ -51,7 +51,7 @@ def test_a_request_is_a_line_with_its_id_and_who_spoke(champion: Champion, log: 
     with TestClient(make_app(champion)) as client:
         found = client.post("/v1/answers", json={"prompts": [ASKED, OTHER]}, headers={"X-Request-ID": "mine-1"})
         assert found.headers["X-Request-ID"] == "mine-1"
-        forged = client.post("/v1/answers", json={"prompts": [ASKED]}, headers={"X-Request-ID": 'a"\u00e9{}'.encode()})
+        forged = client.post("/v1/answers", json={"prompts": [ASKED]}, headers={"X-Request-ID": 'a"{} b'})
         assert len(forged.headers["X-Request-ID"]) == 32
         client.get("/nowhere/%0A%7B%22event%22")
         client.post("/v1/answers", json={"prompts": [ASKED], "stream": True})

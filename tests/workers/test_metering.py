@@ -7,6 +7,7 @@ import os
 import time
 import urllib.request
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def told_at_nodes() -> dict[str, float]:
     return dict(found)
 
 
-def more(before: dict[str, float], wanted: dict[str, float]) -> dict[str, float]:
+def more(before: Mapping[str, float], wanted: Mapping[str, float]) -> dict[str, float]:
     """How much was added, once it is what is wanted, or after a minute; Ray's agents hear of it after a while."""
     deadline = time.monotonic() + 60
     while True:
