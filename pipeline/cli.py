@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from pipeline.commands.studies import register
+from pipeline.errors import MeloError
 
 DISTRIBUTION = "melo-pipeline"
 
@@ -395,8 +396,12 @@ def blocks(
 
 
 def main() -> None:
-    """Entry point of the ``melo`` script."""
-    app()
+    """Entry point of the ``melo`` script. Settings are read before a command begins, and may be refused."""
+    try:
+        app()
+    except MeloError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":
