@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from pipeline.commands import benches
+from pipeline.errors import MeloError
 
 DISTRIBUTION = "melo-pipeline"
 
@@ -319,12 +320,10 @@ def export(
 
 
 def main() -> None:
-    """Entry point of the ``melo`` script."""
-    from pipeline.errors import MeloError
-
+    """Entry point of the ``melo`` script. Settings are read before a command begins, and may be refused."""
     try:
         app()
-    except MeloError as error:  # of the settings, which commands read before anything else
+    except MeloError as error:
         typer.echo(f"error: {error}", err=True)
         raise SystemExit(1) from None
 

@@ -253,9 +253,9 @@ def examination(findings: Sequence[Finding]) -> RenderableType:
         if found.advice:
             told.append(f"\n-> {found.advice}", style="bold")
         table.add_row(Text(found.state, style=STATES[found.state]), Text(found.part), told)
-    counts = Counter(found.state for found in findings)
+    counts = Counter(str(found.state) for found in findings)
     summary = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
-    return Group(table, Text(f"{summary}"))
+    return Group(table, Text(summary))
 
 
 def history(moves: Sequence[Promotion]) -> RenderableType:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,3 +53,13 @@ def test_a_file_with_a_key_is_refused_and_the_key_not_shown(
     with pytest.raises(CredentialError, match=r"melo\.yaml holds qdrant_api_key.*set QDRANT_API_KEY") as caught:
         Settings()
     assert "very-secret" not in str(caught.value)
+
+
+def test_the_command_line_says_so_plainly(tmp_path: Path) -> None:
+    (tmp_path / "melo.yaml").write_text("qdrant_api_key: very-secret")
+    environment = os.environ | {"MELO_CONFIG": str(tmp_path / "melo.yaml"), "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "pipeline.cli", "run"]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert done.stderr.startswith("error: ")
+    assert "very-secret" not in done.stderr

@@ -69,6 +69,6 @@ def test_of_many_sources_the_worst_are_shown(tmp_path: Path) -> None:
 
 
 def test_plain_lines_keep_their_brackets(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(common.out, "file", None)
+    monkeypatch.setattr(common.out, "_file", None)  # of `file` undoing would leave this test's own stream
     common.out.print(f"0123  live  {HOSTILE} -> [/]", highlight=False)
     assert HOSTILE in capsys.readouterr().out

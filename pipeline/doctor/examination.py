@@ -38,7 +38,8 @@ def examine(serve: str) -> Iterator[Finding]:
     yield from found
     if settings is None:
         return
-    for part, look, seconds in (*LOOKS, ("serve", partial(servers.serving, url=serve), 60.0)):
+    last: tuple[str, Look, float] = ("serve", partial(servers.serving, url=serve), 60)
+    for part, look, seconds in (*LOOKS, last):
         yield from within(part, look, settings, seconds)
 
 

@@ -93,7 +93,7 @@ def serving(home: Path, environment: Mapping[str, str], *options: str) -> Iterat
     port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{home}/mlflow.db", "--artifacts-destination", f"{home}/artifacts"]
-    whole = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | environment
+    whole = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | dict(environment)
     with (home / "log").open("wb") as log:
         process = subprocess.Popen([*command, *options], stdout=log, stderr=log, env=whole, start_new_session=True)
     url = f"http://127.0.0.1:{port}"

@@ -36,7 +36,7 @@ def head(authentication: Mapping[str, str]) -> Iterator[Head]:
     command += ["--node-ip-address=127.0.0.1", f"--port={port}", "--include-dashboard=true"]
     command += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", "--disable-usage-stats"]
     command += [f"--dashboard-agent-listen-port={free_port()}"]  # the usual one is taken by the other tests' Ray
-    environment = {**os.environ, **ON_LOOPBACK, **authentication}
+    environment = os.environ | ON_LOOPBACK | dict(authentication)
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, env=environment
     )

@@ -44,6 +44,15 @@ print(printed)
 raise SystemExit(code)
 """
 """Sends another entrypoint as if it were a run, and waits for it."""
+EXAMINE = """
+import json
+from dataclasses import asdict
+from pipeline.doctor.servers import ray
+from pipeline.doctor.examination import within
+from pipeline.settings import Settings
+print(json.dumps([asdict(each) for each in within("ray", ray, Settings(), 60)]))
+"""
+"""Looks at the cluster that is named."""
 INSIDE = """
 import os, ray
 ray.init(os.environ["RAY_ADDRESS"])
@@ -131,6 +140,14 @@ def test_a_job_is_waited_for_and_its_actors_have_the_key_of_their_node(guarded: 
     sent = [f"{sys.executable} {tmp_path / 'inside.py'}", guarded.address]
     waited = python("-c", WAIT, guarded.dashboard, *sent, home=tmp_path, QDRANT_API_KEY="of-the-sender", **RIGHT)
     assert (waited.returncode, f"HAS {KEY}" in waited.stdout) == (3, True), waited
+
+
+@pytest.mark.slow
+def test_the_doctor_tells_whether_the_token_is_taken(guarded: Head, tmp_path: Path) -> None:
+    for environment, state, told in (({}, "problem", "wants a token"), (RIGHT, "ok", "takes us: 2 CPUs, 0 GPUs")):
+        done = python("-c", EXAMINE, home=tmp_path, RAY_ADDRESS=guarded.address, **environment)
+        (line,) = json.loads(done.stdout)
+        assert (line["state"], told in line["told"]) == (state, True), line
 
 
 def test_a_token_does_not_go_to_another_machine_unencrypted(monkeypatch: pytest.MonkeyPatch) -> None:
