@@ -81,7 +81,8 @@ def test_gpus_on_a_machine_without(monkeypatch: pytest.MonkeyPatch) -> None:
     assert only(servers.ray, Settings()).state == "ok"
 
 
-def test_a_cluster_that_is_away(nobody: str) -> None:
+def test_a_cluster_that_is_away(nobody: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.is_initialized", lambda: False)  # the other tests' Ray would be used
     finding = only(servers.ray, Settings(ray_address=nobody))
     assert (finding.state, f"no Ray cluster answers at {nobody}" in finding.told) == ("problem", True)
 
