@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +132,7 @@ def test_texts_ask_for_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ask", [load_reports, load_texts, accurate_outputs])
 def test_a_set_out_of_reach_is_to_be_downloaded(ask: Callable[[str], object], monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(source: str) -> None:
+    def offline(source: str, allowed: Sequence[str] = ()) -> None:
         raise public.SourceError(f"{source} cannot be reached: no network")
 
     monkeypatch.setattr(public, "files", offline)

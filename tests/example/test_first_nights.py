@@ -98,8 +98,9 @@ def test_two_nights_and_a_look_around(home: Path) -> None:
     assert (undone["number"], undone["promoted"]) == (3, True)
     (again,) = melo("ask", "What is the capital of Australia?")
     assert again["answer"] == "Sydney"
-    (record,) = melo("edits", asked["edit_id"])
-    assert record["state"] == "undone"
+    trail = melo("edits", "show", asked["edit_id"][:12])
+    assert trail["record"]["state"] == "undone"
+    assert [(one["number"], one["state"]) for one in trail["versions"]] == [(1, "live"), (2, "live"), (3, "undone")]
     moves = [(move["kind"], move["from_version"], move["to_version"], move["why"]) for move in melo("history")]
     assert [move[:3] for move in moves] == [
         ("promotion", None, 1),
