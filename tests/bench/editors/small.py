@@ -57,7 +57,7 @@ def taught(backbone: Backbone, lessons: list[Edit]) -> Backbone:
 
 
 def without_dropout(backbone: Backbone) -> Backbone:
-    """The model with nothing left to chance: of sixteen numbers a token, dropout leaves a random one too few to learn."""
+    """The model with nothing left to chance: of sixteen numbers a token dropout leaves too few to learn from."""
     for module in backbone.model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
