@@ -55,7 +55,7 @@ def run_result(result: RunResult, home: str) -> RenderableType:
         Text(f"\nVersion {result.number} is {alias} (night {result.night}, {str(result.digest)[:12]})", style="bold"),
         *(Text(f"  because {reason}", style="red") for reason in result.verdict.reasons),
         Text(
-            '\nNext: melo ask "a prompt"; melo edits; melo status; melo history. '
+            '\nNext: melo ask "a prompt"; melo report; melo edits; melo status; melo history. '
             f"All tables of this night: {result.folder}. Runs and versions: mlflow ui --backend-store-uri "
             f"sqlite:///{home}/mlflow.db"
         ),
