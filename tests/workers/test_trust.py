@@ -110,7 +110,7 @@ def test_the_trail_of_an_edit_leads_from_its_reports_to_what_serves_it(
     assert [(one["number"], one["state"]) for one in ended["versions"]] == [(1, "live"), (2, "expired"), (3, "expired")]
     assert [(one["how"], one["night"]) for one in ended["endings"]] == [("expired", 2)]
     assert [one["version"] for one in ended["champion"]] == [1]
-    screen = story.melo(monkeypatch, "edits", "show", ident(THIRD)).stdout
+    screen = " ".join(story.melo(monkeypatch, "edits", "show", ident(THIRD)).stdout.split())  # lines break by the path
     for words in (
         "first.jsonl, line 4, by ada",
         "version 2 (night 2): expired, gate passed",
@@ -126,7 +126,7 @@ def test_a_version_leads_back_to_its_reports(story: Story, monkeypatch: pytest.M
         fact[0]: 2 if fact == SECOND else 1 for fact in (FIRST, SECOND, THIRD, FOURTH)
     }
     screen = story.melo(monkeypatch, "edits", "--version", "2").stdout
-    assert f"{ident(FIFTH)[:12]}  live      {FIFTH[0]} -> {FIFTH[1]}\n    night 2: " in screen
+    assert f"{ident(FIFTH)[:12]}  live      {FIFTH[0]} -> {FIFTH[1]}\n    night 2: " in screen, screen
     assert "expired   " in story.melo(monkeypatch, "edits").stdout
     assert story.melo(monkeypatch, "edits", "--version", "9").exit_code == 1
     for beginning in ("zz", ""):
