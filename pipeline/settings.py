@@ -31,7 +31,7 @@ class EditingSettings(BaseModel):
         None, description="sentence encoder that makes the keys: folder, hub id or minilm; none: the backbone"
     )
     encoder_layers: int | None = Field(
-        None, gt=0, description="of the sentence encoder's layers, the lowest, that are run; none: all"
+        None, gt=0, description="of the encoder's layers, the lowest, that are run; none: all; fewer want a metric"
     )
     key_layer: str | None = Field(None, description="module of the backbone whose output is the key")
     pooling: Pooling = Field("last", description="the key is that at the prompt's last token, or the mean over it")
