@@ -14,13 +14,17 @@ _SECRET = re.compile(
 _WITH_PASSWORD = re.compile(
     r"://[^/\s@]*:[^/\s@]+@|://\S*[?&](?:[a-z-]*(?:api_?key|token|signature|secret|password)|sig)=[^&\s]", re.IGNORECASE
 )
-NAMES = {"mlflow_uri": "MLFLOW_TRACKING_URI", "ray_address": "RAY_ADDRESS", "qdrant_url": "QDRANT_URL"}
+NAMES = {
+    "mlflow_uri": "MLFLOW_TRACKING_URI",
+    "ray_address": "RAY_ADDRESS",
+    "qdrant_url": "QDRANT_URL",
+    "qdrant_api_key": "QDRANT_API_KEY",
+}
 """Settings -> environment variables, where those are named by others."""
 OTHERS = {
     "mlflow_password": "MLFLOW_TRACKING_PASSWORD",
     "mlflow_token": "MLFLOW_TRACKING_TOKEN",
     "ray_token": "RAY_AUTH_TOKEN",
-    "qdrant_api_key": "QDRANT_API_KEY",
 }
 """The same for what is no setting of ours."""
 

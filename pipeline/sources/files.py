@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 import fsspec
 
+from pipeline import credentials
 from pipeline.errors import MeloError
 from pipeline.trust import TrustError, covered, paths
 
@@ -164,4 +164,4 @@ def _is_hidden(path: str, root: str) -> bool:
 
 
 def _without_secrets(error: BaseException, source: str) -> str:
-    return re.sub(r"://[^/\s@]+@", "://", str(error).replace(source, shown(source)))
+    return credentials.shown(str(error).replace(source, shown(source)))
