@@ -63,16 +63,17 @@ def all_settings() -> Settings:
     return settings
 
 
-def champion_edits(settings: Settings, edit_id: str | None) -> tuple[Registered, list[dict[str, Any]]]:
-    """The champion, and its edits whose ids begin so."""
+def edits_of(version: Registered, beginning: str) -> list[dict[str, Any]]:
+    """The edits of a version whose ids begin so, of which there has to be one."""
     from pipeline.editlog import records_of
 
-    champion = the_champion(settings)
-    rows = records_of(champion.folder).to_pylist()
-    chosen = [row for row in rows if edit_id is None or row["edit_id"].startswith(edit_id)]
+    rows = records_of(version.folder).to_pylist()
+    chosen = [row for row in rows if row["edit_id"].startswith(beginning)]
     if not chosen:
-        raise typer.BadParameter(f"version {champion.number} has no edit {edit_id!r}; melo edits lists all {len(rows)}")
-    return champion, chosen
+        raise typer.BadParameter(
+            f"version {version.number} has no edit {beginning!r}; melo edits lists all {len(rows)}"
+        )
+    return chosen
 
 
 def the_champion(settings: Settings) -> Registered:

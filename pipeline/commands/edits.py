@@ -13,7 +13,8 @@ from pipeline.commands.common import out, plain_errors, print_json, the_champion
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from pipeline.registry.tracking import Registry
+    from pipeline.registry.tracking import Registered, Registry
+    from pipeline.tellings import Telling
     from pipeline.trail import Trails
 
 
@@ -23,10 +24,14 @@ def listing(number: int | None, as_json: bool) -> None:
     from pipeline.editlog import records_of
 
     settings = Settings()
-    with plain_errors(), _trails(settings) as (registry, trails):
-        version = the_champion(settings) if number is None else registry.version(number)
-        rows = records_of(version.folder).to_pylist()
-        reports = {} if number is None else trails.reports([row["edit_id"] for row in rows])
+    reports: dict[str, list[Telling]] = {}
+    with plain_errors():
+        if number is None:
+            rows = records_of(the_champion(settings).folder).to_pylist()
+        else:
+            with _trails(settings) as (registry, trails):
+                rows = records_of(registry.version(number).folder).to_pylist()
+                reports = trails.reports([row["edit_id"] for row in rows])
     if as_json:
         told = [row | {"reports": list(map(asdict, reports.get(row["edit_id"], ())))} for row in rows]
         print_json(rows if number is None else told)
@@ -40,14 +45,13 @@ def listing(number: int | None, as_json: bool) -> None:
 def show(beginning: str, as_json: bool) -> None:
     """Everything about one edit."""
     from pipeline import edit_screens
+    from pipeline.editlog import records_of
 
     settings = Settings()
     with plain_errors(), _trails(settings) as (registry, trails):
         found, record = dict.fromkeys(trails.find(beginning)), None
         champion = registry.champion()
         if champion is not None:  # it may have been made in another home
-            from pipeline.editlog import records_of
-
             rows = {row["edit_id"]: row for row in records_of(champion.folder).to_pylist()}
             found |= dict.fromkeys(edit for edit in rows if edit.startswith(beginning))
             record = rows.get(next(iter(found), ""))
@@ -75,12 +79,12 @@ def _trails(settings: Settings) -> Iterator[tuple[Registry, Trails]]:
 
 
 def resting_on(
-    settings: Settings, reporter: str
+    settings: Settings, champion: Registered, reporter: str
 ) -> tuple[list[dict[str, Any]], list[tuple[dict[str, Any], list[str]]]]:
     """The champion's live edits that a reporter alone asked for, and those that others asked for, too, with who."""
     from pipeline.editlog import records_of
 
     with _trails(settings) as (_, trails):
-        rows = {row["edit_id"]: row for row in records_of(the_champion(settings).folder).to_pylist()}
+        rows = {row["edit_id"]: row for row in records_of(champion.folder).to_pylist()}
         alone, others = trails.sole([edit for edit, row in rows.items() if row["state"] == "live"], reporter)
     return [rows[edit] for edit in alone], [(rows[edit], who) for edit, who in others.items()]

@@ -11,7 +11,7 @@ import typer
 
 from pipeline.commands.common import (
     all_settings,
-    champion_edits,
+    edits_of,
     example_upstream,
     out,
     plain_errors,
@@ -25,6 +25,7 @@ from pipeline.settings import Settings
 from pipeline.telling import Teller
 
 if TYPE_CHECKING:
+    from pipeline.registry.tracking import Registered
     from pipeline.run import RunResult
 
 KEPT_BACK = 3
@@ -59,17 +60,17 @@ def undo(edit_id: str | None, reporter: str | None, as_json: bool) -> None:
     with plain_errors():
         champion = the_champion(settings)
         if edit_id is not None:
-            source = UNDO + _live_edit(settings, edit_id)
+            source = UNDO + _live_edit(champion, edit_id)
         else:
-            gone = _reporters_edits(settings, str(reporter), as_json)
+            gone = _reporters_edits(settings, champion, str(reporter), as_json)
             source = f"{UNDO}{','.join(gone)} it rests on the reporter {reporter} alone"
         backbone = settings.backbone or read_manifest(champion.folder).backbone.reference
         _nights(settings, source, backbone, as_json, teller)
 
 
-def _live_edit(settings: Settings, beginning: str) -> str:
+def _live_edit(champion: Registered, beginning: str) -> str:
     """The id of the champion's live edit whose id begins so."""
-    _, (row, *others) = champion_edits(settings, beginning)
+    row, *others = edits_of(champion, beginning)
     if others:
         raise typer.BadParameter(f"{beginning!r} begins the ids of {1 + len(others)} edits: give more of it")
     if row["state"] != "live":
@@ -77,12 +78,12 @@ def _live_edit(settings: Settings, beginning: str) -> str:
     return str(row["edit_id"])
 
 
-def _reporters_edits(settings: Settings, reporter: str, as_json: bool) -> list[str]:
+def _reporters_edits(settings: Settings, champion: Registered, reporter: str, as_json: bool) -> list[str]:
     """The ids of the champion's edits that rest on a reporter alone; the others are told."""
     from pipeline import edit_screens
     from pipeline.commands.edits import resting_on
 
-    gone, kept = resting_on(settings, reporter)
+    gone, kept = resting_on(settings, champion, reporter)
     told = progress if as_json else out
     for row in gone:
         told.print(edit_screens.edit_line(row["edit_id"], "goes", row["prompt"], row["target"]))
