@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.editing.curriculum import Plan
+from pipeline.editing.planning import Plan
 from pipeline.telling import Advance
 from pipeline.units import UnitStore
 from workers.spread import Crew

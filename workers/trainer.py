@@ -16,10 +16,11 @@ import torch
 
 from pipeline import metrics
 from pipeline.editing.check import usable
-from pipeline.editing.curriculum import Plan, TrainedUnit, Unit
+from pipeline.editing.curriculum import TrainedUnit, Unit
 from pipeline.editing.edit import Edit, as_edit
 from pipeline.editing.index import Place, clear
 from pipeline.editing.model import EditedModel
+from pipeline.editing.planning import Plan
 from pipeline.editing.training import Trainer
 from pipeline.journal import SCRATCH
 from pipeline.logs import LOG

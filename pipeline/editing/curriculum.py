@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from pipeline.editing.blocks import BlockWeights
-from pipeline.editing.edit import Edit
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,26 +214,3 @@ def stack(weights: Sequence[BlockWeights]) -> BlockWeights:
         name: (torch.cat([w[name][0] for w in weights]), torch.cat([w[name][1] for w in weights]))
         for name in (weights[0] if weights else ())
     }
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Plan:
-    """A call of ``edit`` whose blocks are to be trained.
-
-    Attributes:
-        asked: the edits, as they came.
-        new: those that the model does not know yet.
-        keys: [n, d] float32, of the new ones.
-        subjects: what a prompt must name for each of the new ones to apply; empty: nothing.
-        limits: what the radius of a cluster at each of the new ones is not to exceed.
-        curriculum: of the new ones; to be worked through before the plan is committed.
-        version: of the model that it was made for.
-    """
-
-    asked: tuple[Edit, ...]
-    new: tuple[Edit, ...]
-    keys: torch.Tensor
-    subjects: tuple[str, ...]
-    limits: tuple[float, ...]
-    curriculum: Curriculum
-    version: int

@@ -18,24 +18,24 @@ from pipeline.editing.backbone import Backbone
 from pipeline.editing.blocks import Blocks, DynamicLora
 from pipeline.editing.check import check_edits
 from pipeline.editing.clauses import Clause
-from pipeline.editing.clusters import Clusters, Step
-from pipeline.editing.curriculum import Curriculum, Lesson, Plan, stack
+from pipeline.editing.clusters import Clusters
+from pipeline.editing.curriculum import Curriculum, stack
 from pipeline.editing.edit import Edit, EditError, Outcome, Route, edits_from_arrow
 from pipeline.editing.families import Recipe, resolve
 from pipeline.editing.folder import CLUSTERS, KEYS, RECORDS
 from pipeline.editing.forced import Forced
 from pipeline.editing.index import Delta, Place, open_index
-from pipeline.editing.keying import keys_of, limits_of, rivals_of
+from pipeline.editing.keying import keys_of, limits_of
 from pipeline.editing.keys import open_keys
 from pipeline.editing.loading import load_backbone
 from pipeline.editing.metric import Metric
+from pipeline.editing.planning import Plan, lessons_of, take_in, unknown
 from pipeline.editing.radius import CLAUSE_SHARE, PROBES, SUBJECT_SHARE, measured_radius
-from pipeline.editing.records import Record, Records, State
+from pipeline.editing.records import Records, State
 from pipeline.editing.restoring import restored
 from pipeline.editing.routed import RoutedBackbone
 from pipeline.editing.routing import Router
 from pipeline.editing.training import Trainer
-from pipeline.editing.wordings import reworded
 from pipeline.settings import EditingSettings, Settings, Task
 from schemas.manifest import BackboneEntry, FileEntry, Manifest
 
@@ -153,23 +153,11 @@ class EditedModel:
         if isinstance(edits, pa.Table | pa.RecordBatch):
             edits = edits_from_arrow(edits)
         check_edits(self.backbone, edits)
-        known, asked_before = self.records.live(), set[str]()
-        new = []
-        for edit in edits:  # one that is known, but whose prompt has got another target just before, is said anew
-            if edit.edit_id not in known or edit.prompt in asked_before:
-                new.append(edit)
-                asked_before.add(edit.prompt)
-        prompts = self.backbone.tokenize_prompts([edit.prompt for edit in new])
+        new = unknown(edits, self.records)
         subjects = self._subjects_of(new)
         keys = keys_of(new, subjects, self.encoder, self.clusters, self.records)
-        targets = self.backbone.tokenize_targets([edit.target for edit in new], [edit.prompt for edit in new])
-        lessons = [
-            Lesson(edit.edit_id, tuple(prompt), tuple(target))
-            for edit, prompt, target in zip(new, prompts, targets, strict=True)
-        ]
-        lessons = reworded(lessons, new, self.backbone, self.recipe)
         curriculum = Curriculum(
-            lessons,
+            lessons_of(new, self.backbone, self.recipe),
             self.next_block,
             self.recipe.edits_per_block,
             self.recipe.long_target,
@@ -389,44 +377,12 @@ class EditedModel:
 
     def _take_in(self, plan: Plan) -> None:
         """The next version: blocks, clusters, records and index with a plan's edits."""
-        edits, taught = plan.new, plan.curriculum
         self.version += 1
-        self.next_block = taught.next_block
-        blocks = taught.learned_blocks()
-        if blocks:
-            self.blocks.add(blocks, stack([taught.weights[block] for block in blocks]))
-        learned = [i for i, edit in enumerate(edits) if taught.progress[edit.edit_id].wrong is None]
-        steps = self.clusters.fold(
-            [edits[i].edit_id for i in learned],
-            [edits[i].label for i in learned],
-            plan.keys[learned],
-            [taught.progress[edits[i].edit_id].block for i in learned],
-            [plan.subjects[i] for i in learned],
-            rivals_of([edits[i] for i in learned], self.records),
-            [plan.limits[i] for i in learned],
-        )
-        folded = {step.edit_id: step for step in steps}
-        for edit in edits:
-            outcome = _outcome(edit, taught, folded.get(edit.edit_id))
-            self.records[edit.edit_id] = Record(edit, outcome, "live" if outcome.learned else "failed", self.version)
-        for step in steps:
-            self.records.mark(step.edit_id, "live", self.version)  # an edit before it in this call had replaced it
-            for gone in step.replaced:
-                self.records.mark(gone, "replaced", self.version)
-            if self.settings.conflicts == "paper":
-                for gone in step.evicted:
-                    self.records.mark(gone, "evicted", self.version)
-        self._check_routes([step.edit_id for step in steps])
+        self.next_block = plan.curriculum.next_block
+        if blocks := plan.curriculum.learned_blocks():
+            self.blocks.add(blocks, stack([plan.curriculum.weights[block] for block in blocks]))
+        take_in(plan, self.clusters, self.records, self.version)
         self._publish(self.clusters.drain(self.version))
-
-    def _check_routes(self, edit_ids: list[str]) -> None:
-        """An edit whose own prompt is not led to its key (the paper's clusters allow it) is not a success."""
-        for edit_id in self.clusters.strays(edit_ids):
-            record = self.records[edit_id]
-            if record.state != "replaced":
-                reason = "its block says the target, but no cluster leads its prompt there"
-                outcome = replace(record.outcome, learned=False, reason=reason)
-                self.records[edit_id] = replace(record, outcome=outcome)
 
     def _withdraw(self, edit_ids: Sequence[str], state: State) -> None:
         if not edit_ids:
@@ -453,11 +409,3 @@ class EditedModel:
             while self._pending:
                 self._index.apply(self._pending[0])
                 self._pending.pop(0)
-
-
-def _outcome(edit: Edit, taught: Curriculum, step: Step | None) -> Outcome:
-    progress = taught.progress[edit.edit_id]
-    if step is None:
-        reason = f"not learned after {progress.steps} steps; the last answer was {progress.wrong!r}"
-        return Outcome(edit.edit_id, None, None, None, progress.steps, False, reason)
-    return Outcome(edit.edit_id, step.action, step.cluster, progress.block, progress.steps, True, "", step.replaced)
