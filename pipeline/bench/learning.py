@@ -18,8 +18,8 @@ from pipeline.bench.measure import Ready, Run, alternate, highest_peak, median_s
 from pipeline.bench.schedule import Schedule
 from pipeline.editing.backbone import Backbone
 from pipeline.editing.edit import Edit
-from pipeline.editing.families import Recipe
 from pipeline.editing.model import EditedModel
+from pipeline.editing.recipe import Recipe
 from pipeline.settings import EditingSettings
 
 EDITOR, EDITOR_ON_DISK = "editor", "editor, index on disk"

@@ -21,7 +21,7 @@ from pipeline.editing.answering import free_answers, says
 from pipeline.editing.backbone import Backbone
 from pipeline.editing.blocks import module_width
 from pipeline.editing.edit import Edit
-from pipeline.editing.families import Recipe
+from pipeline.editing.recipe import Recipe
 from pipeline.settings import Task
 
 IGNORED = -100

@@ -13,9 +13,9 @@ import torch
 from torch.nn import functional as F
 
 from pipeline.editing.backbone import Backbone, quoted
+from pipeline.editing.batches import collate
 from pipeline.editing.curriculum import Lesson
 from pipeline.editing.edit import EditError
-from pipeline.editing.training import collate
 
 
 @dataclass(frozen=True, slots=True)

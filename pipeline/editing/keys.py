@@ -19,9 +19,9 @@ from torch import nn
 from pipeline.editing.backbone import Backbone
 from pipeline.editing.clauses import Clause
 from pipeline.editing.encoders import KeyEncoder, SentenceKeys
-from pipeline.editing.families import Recipe, RecipeError
 from pipeline.editing.metric import Metric, open_metric
 from pipeline.editing.pooling import mean_over_tokens, read_in_batches
+from pipeline.editing.recipe import Recipe, RecipeError
 from pipeline.settings import EditingSettings, Pooling
 
 Sink = Callable[[torch.Tensor], None]

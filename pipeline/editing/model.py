@@ -21,7 +21,7 @@ from pipeline.editing.clauses import Clause
 from pipeline.editing.clusters import Clusters
 from pipeline.editing.curriculum import Curriculum, stack
 from pipeline.editing.edit import Edit, EditError, Outcome, Route, edits_from_arrow
-from pipeline.editing.families import Recipe, resolve
+from pipeline.editing.families import resolve
 from pipeline.editing.folder import CLUSTERS, KEYS, RECORDS
 from pipeline.editing.forced import Forced
 from pipeline.editing.index import Delta, Place, open_index
@@ -31,6 +31,7 @@ from pipeline.editing.loading import load_backbone
 from pipeline.editing.metric import Metric
 from pipeline.editing.planning import Plan, lessons_of, take_in, unknown
 from pipeline.editing.radius import CLAUSE_SHARE, PROBES, SUBJECT_SHARE, measured_radius
+from pipeline.editing.recipe import Recipe
 from pipeline.editing.records import Records, State
 from pipeline.editing.restoring import restored
 from pipeline.editing.routed import RoutedBackbone

@@ -15,8 +15,8 @@ from pipeline.editing.backbone import Backbone
 from pipeline.editing.clusters import Clusters, Step
 from pipeline.editing.curriculum import Curriculum, Lesson
 from pipeline.editing.edit import Edit, Outcome
-from pipeline.editing.families import Recipe
 from pipeline.editing.keying import rivals_of
+from pipeline.editing.recipe import Recipe
 from pipeline.editing.records import Record, Records
 from pipeline.editing.wordings import reworded
 

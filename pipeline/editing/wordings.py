@@ -15,7 +15,7 @@ from pipeline.editing.about import subjects_of
 from pipeline.editing.backbone import Backbone
 from pipeline.editing.curriculum import Lesson
 from pipeline.editing.edit import Edit, EditError
-from pipeline.editing.families import Recipe
+from pipeline.editing.recipe import Recipe
 from pipeline.settings import Task
 
 SENTENCES = (

@@ -24,7 +24,9 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from pipeline.editing.families import PAPER_PRESETS, Recipe, RecipeError, resolve
+from pipeline.editing.families import resolve
+from pipeline.editing.presets import PAPER_PRESETS
+from pipeline.editing.recipe import Recipe, RecipeError
 from pipeline.settings import EditingSettings, Task
 from tests.editing.tiny import FAMILIES as TINY_FAMILIES
 from tests.editing.tiny import Family, task_of

@@ -10,12 +10,12 @@ from torch import nn
 from transformers.modeling_outputs import BaseModelOutput
 
 from pipeline.editing.backbone import Backbone
+from pipeline.editing.batches import Batch, collate, encode_frozen
 from pipeline.editing.blocks import BlockWeights, DynamicLora, initial_weights
 from pipeline.editing.curriculum import Lesson
 from pipeline.editing.families import resolve
 from pipeline.editing.loading import from_objects
 from pipeline.editing.replay import Replay, map_tensors
-from pipeline.editing.training import Batch, collate, encode_frozen
 from pipeline.settings import EditingSettings
 from tests.editing.tiny import FAMILIES, LABELS, Family, task_of, tiny_backbone
 

@@ -11,10 +11,10 @@ import torch
 from pipeline.editing.clauses import Clause
 from pipeline.editing.edit import Edit, Route
 from pipeline.editing.encoders import CONTEXT_WEIGHT, SentenceKeys
-from pipeline.editing.families import RecipeError
 from pipeline.editing.folder import METRIC, CheckpointError
 from pipeline.editing.metric import Metric
 from pipeline.editing.model import EditedModel
+from pipeline.editing.recipe import RecipeError
 from pipeline.editing.routing import Sought, deepest
 from tests.editing.edited import new_model, teach, tiny
 from tests.editing.tiny import tiny_encoder

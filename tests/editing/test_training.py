@@ -9,16 +9,19 @@ import torch
 from transformers.modeling_outputs import BaseModelOutput
 
 from pipeline.editing import training
+from pipeline.editing.adam import BETAS, BlockAdam
 from pipeline.editing.answering import free_answers, says
 from pipeline.editing.backbone import Backbone
+from pipeline.editing.batches import Batch, collate, encode_frozen
 from pipeline.editing.blocks import BlockWeights, DynamicLora, initial_weights
 from pipeline.editing.curriculum import Lesson, TrainedUnit, Unit
 from pipeline.editing.edit import Edit
-from pipeline.editing.families import Recipe, resolve
+from pipeline.editing.families import resolve
 from pipeline.editing.loading import from_objects
 from pipeline.editing.model import EditedModel
 from pipeline.editing.readout import Readout
-from pipeline.editing.training import BETAS, Batch, BlockAdam, Trainer, collate, encode_frozen
+from pipeline.editing.recipe import Recipe
+from pipeline.editing.training import Trainer
 from pipeline.settings import EditingSettings
 from tests.editing.tiny import FAMILIES, LABELS, Family, task_of, tiny_backbone
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from pipeline.editing.batches import collate
 from pipeline.editing.curriculum import Lesson
 from pipeline.editing.edit import Edit
-from pipeline.editing.families import RecipeError
 from pipeline.editing.readout import Readout
-from pipeline.editing.training import collate
+from pipeline.editing.recipe import RecipeError
 from pipeline.editing.wordings import ELSEWHERE, SENTENCES, reworded, wordings
 from pipeline.settings import Task
 from tests.editing.edited import new_model

@@ -12,9 +12,10 @@ from pipeline.bench.study import drawing
 from pipeline.bench.study.examination import Examination, examine
 from pipeline.editing.backbone import Backbone
 from pipeline.editing.edit import Edit
-from pipeline.editing.families import Recipe, RecipeError, resolve
+from pipeline.editing.families import resolve
 from pipeline.editing.keys import KeyReader
 from pipeline.editing.model import EditedModel
+from pipeline.editing.recipe import Recipe, RecipeError
 from pipeline.evaluation.asking import BackboneAnswers
 from pipeline.evaluation.figures import written
 from pipeline.settings import EditingSettings

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 
 from pipeline.editing.backbone import Backbone
-from pipeline.editing.families import Recipe, RecipeError, resolve
+from pipeline.editing.families import resolve
 from pipeline.editing.folder import METRIC
 from pipeline.editing.keys import open_keys
 from pipeline.editing.metric import Metric
+from pipeline.editing.recipe import Recipe, RecipeError
 from pipeline.editing.sentences import MINILM, depth, minilm
 from pipeline.settings import EditingSettings, Pooling, Task
 

@@ -10,8 +10,9 @@ from matplotlib.image import imread
 
 from pipeline.bench.study.examination import examine
 from pipeline.bench.study.figure5 import Figure5, draw, key_layers, measure
-from pipeline.editing.families import RecipeError, resolve
+from pipeline.editing.families import resolve
 from pipeline.editing.model import EditedModel
+from pipeline.editing.recipe import RecipeError
 from pipeline.settings import EditingSettings
 from tests.bench.study.test_figure3 import EDITS, UPSTREAM
 from tests.editing.edited import SETTINGS, tiny

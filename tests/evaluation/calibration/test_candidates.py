@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.editing.families import RecipeError, resolve
+from pipeline.editing.families import resolve
+from pipeline.editing.recipe import RecipeError
 from pipeline.evaluation.calibration.candidates import (
     BLOCKS,
     Candidate,
