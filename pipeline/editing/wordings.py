@@ -7,7 +7,7 @@ those that it was not. Each wording comes of the edit alone, so that a block can
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -16,17 +16,13 @@ from pipeline.editing.backbone import Backbone
 from pipeline.editing.curriculum import Lesson
 from pipeline.editing.edit import Edit, EditError
 from pipeline.editing.recipe import Recipe
+from pipeline.editing.spelling import ORDINARY
 from pipeline.settings import Task
 
-SENTENCES = (
-    "The weather was fine that day.",
-    "He had never been there before.",
-    "Most of it is still unknown.",
-    "They met again two years later.",
-    "It costs more than it used to.",
-    "The second edition came out in spring.",
-)
-"""Stand before a prompt and have nothing to do with it."""
+MARKS = "Ġ▁"
+"""One of them stands before a token that begins a word: in byte-level vocabularies, and in SentencePiece's."""
+FEWEST, MOST = 3, 25
+"""Words of a sentence that stands before a prompt."""
 
 ABOUT = {
     "seq2seq": (
@@ -54,26 +50,6 @@ ABOUT = {
 }
 """Name a subject and ask nothing in particular of it."""
 
-ELSEWHERE = {
-    "seq2seq": (
-        "Who wrote the first novel in the series?",
-        "How many players are on a volleyball team?",
-        "When did the museum move to its new building?",
-        "What language do people speak on the island?",
-        "In what year was the observatory founded?",
-        "Where does the river flow into the sea?",
-    ),
-    "causal": (
-        "The bridge was opened to traffic in",
-        "My sister's favourite colour has always been",
-        "The recipe asks for two cups of flour and",
-        "She studied chemistry at the University of",
-        "The film was directed by",
-        "The treaty ended a war between",
-    ),
-}
-"""Other prompts altogether."""
-
 
 def reworded(lessons: Sequence[Lesson], edits: Sequence[Edit], backbone: Backbone, recipe: Recipe) -> list[Lesson]:
     """Lessons with other wordings, as many as the recipe has; those of long targets, and a classifier's, as they are.
@@ -86,13 +62,21 @@ def reworded(lessons: Sequence[Lesson], edits: Sequence[Edit], backbone: Backbon
     """
     if not recipe.wordings or backbone.task == "classification":
         return list(lessons)
+    words = words_of(backbone.tokenizer.get_vocab())
     found = []
     for lesson, edit, subject in zip(lessons, edits, subjects_of(edits), strict=True):
         if len(lesson.target) <= recipe.long_target:
-            texts = wordings(edit.edit_id, edit.prompt, subject, backbone.task, recipe.wordings)
+            texts = wordings(edit.edit_id, edit.prompt, subject, backbone.task, words, recipe.wordings)
             lesson = replace(lesson, wordings=tuple(_fitting(lesson, texts, backbone)))
         found.append(lesson)
     return found
+
+
+def words_of(vocabulary: Mapping[str, int]) -> list[str]:
+    """Whole words of a tokenizer's vocabulary, in the order of their tokens; plain English ones where it marks none."""
+    tokens = sorted(vocabulary, key=vocabulary.__getitem__)
+    words = [token[1:] for token in tokens if len(token) > 2 and token[0] in MARKS and token[1:].isalpha()]
+    return words or sorted(ORDINARY)
 
 
 def _fitting(lesson: Lesson, texts: Sequence[str], backbone: Backbone) -> Iterator[tuple[int, ...]]:
@@ -106,28 +90,25 @@ def _fitting(lesson: Lesson, texts: Sequence[str], backbone: Backbone) -> Iterat
         yield lesson.prompt if limit is not None and len(row) + len(lesson.target) > limit else tuple(row)
 
 
-def wordings(edit_id: str, prompt: str, subject: str, task: Task, count: int) -> list[str]:
-    """Other wordings of a prompt, by turns: after a sentence, its subject in general, cut short, and another prompt.
+def wordings(edit_id: str, prompt: str, subject: str, task: Task, words: Sequence[str], count: int) -> list[str]:
+    """Other wordings of a prompt: mostly the prompt behind other text, and by turns its subject in general.
+
+    What stands before a prompt is as good as any if it is never the same: words at random. They bring what comes
+    after them to other positions and into other company.
 
     Args:
         edit_id: draws them.
         prompt: as it was sent.
         subject: what it is about; empty where that is not known: the prompt stands for it.
         task: of the backbone, which is no classifier: its texts have no other wordings.
+        words: that the backbone knows.
         count: wanted.
     """
     random = Random(edit_id)
-    words = prompt.split()
     found = []
     for turn in range(count):
+        before = " ".join(random.choice(words) for _ in range(random.randint(FEWEST, MOST))).capitalize()
         general = random.choice(ABOUT[task]).format(subject or prompt)
-        found.append(
-            (
-                f"{random.choice(SENTENCES)} {prompt}",
-                general,
-                " ".join(words[: random.randrange(1, max(len(words), 2))]),
-                random.choice(ELSEWHERE[task]),
-                f"{random.choice(SENTENCES)} {general}",
-            )[turn % 5]
-        )
+        behind = f"{before}. {prompt}"
+        found.append((behind, f"{before}. {general}", behind, general, behind)[turn % 5])
     return found
