@@ -107,8 +107,9 @@ def wordings(edit_id: str, prompt: str, subject: str, task: Task, words: Sequenc
     random = Random(edit_id)
     found = []
     for turn in range(count):
-        before = " ".join(random.choice(words) for _ in range(random.randint(FEWEST, MOST))).capitalize()
+        before = " ".join(random.choice(words) for _ in range(random.randint(FEWEST, MOST)))
         general = random.choice(ABOUT[task]).format(subject or prompt)
+        before = before[0].upper() + before[1:]
         behind = f"{before}. {prompt}"
         found.append((behind, f"{before}. {general}", behind, general, behind)[turn % 5])
     return found
