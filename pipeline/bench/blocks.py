@@ -57,7 +57,7 @@ WAYS = (
     Way(1, partial_rank=1),
     Way(1, margin=WIDE),
     Way(1, partial_rank=1, margin=WIDE),
-    *(Way(1, margin=WIDE, wordings=count) for count in (5, 10, 20)),
+    *(Way(1, margin=WIDE, wordings=count) for count in (3, 5, 10)),
 )
 
 

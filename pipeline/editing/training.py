@@ -28,6 +28,10 @@ from pipeline.editing.readout import Readout, hidden_instead_of_logits
 from pipeline.editing.recipe import Recipe
 from pipeline.editing.replay import Replay, map_tensors
 
+LOOK_AROUND = 5
+"""Steps after which all blocks in training are held against the whole vocabulary. Else a wide margin, which some targets
+never reach, would leave tokens unnoticed that no set has and that have come to win."""
+
 
 class Trainer:
     """Trains units on one backbone. Holds no state between units.
@@ -90,7 +94,7 @@ class Trainer:
                 if batch.given is None:
                     batch.given = self._given(readout, batch, hidden if unit.start is None else None)
                 losses, leads = readout.losses(hidden, batch.targets, batch.owners, batch.given)
-                finished = self._finished(readout, batch, hidden, leads, len(slots))
+                finished = self._finished(readout, batch, hidden, leads, len(slots), step % LOOK_AROUND == 0)
                 for slot in slots[finished].tolist():
                     steps[slot] = step
                 if step == unit.iterations or bool(finished.all()):
@@ -129,20 +133,21 @@ class Trainer:
         return (losses / (tokens * batch.size)).sum()
 
     def _finished(
-        self, readout: Readout, batch: Batch, hidden: torch.Tensor, leads: torch.Tensor, blocks: int
+        self, readout: Readout, batch: Batch, hidden: torch.Tensor, leads: torch.Tensor, blocks: int, around: bool
     ) -> torch.Tensor:
         """[g] bool: blocks that lead everywhere, confirmed over the whole vocabulary where they seem to.
 
         Args:
             leads: [m] over the active sets, less what was given.
+            around: look over the whole vocabulary for the others too, so that what beats their targets joins the sets.
         """
         owners = batch.owners
         assert batch.given is not None
         behind = torch.zeros(blocks, dtype=torch.long, device=leads.device)
         seems = behind.index_add(0, owners, (leads <= self._margin).long()) == 0
-        if not bool(seems.any()):
+        if not around and not bool(seems.any()):
             return seems
-        asked = seems[owners]
+        asked = torch.ones_like(owners, dtype=torch.bool) if around else seems[owners]
         exact = readout.leads(hidden.detach()[asked], batch.targets[asked], extend=True, owners=owners[asked])
         exact -= batch.given[asked]
         return seems & (behind.index_add(0, owners[asked], (exact <= self._margin).long()) == 0)

@@ -39,7 +39,7 @@ def test_ways_are_settings_that_a_backbone_takes(backbone: Callable[[Family], Ba
     found = [resolve(t5.model, t5.task, EditingSettings(**asdict(way))) for way in blocks.WAYS]
     assert [recipe.edits_per_block for recipe in found] == [50, 10, 10, *[1] * 7]
     assert [recipe.partial_rank for recipe in found] == [*[RANK] * 4, 1, RANK, 1, *[RANK] * 3]
-    assert [recipe.wordings for recipe in found] == [*[0] * 7, 5, 10, 20]
+    assert [recipe.wordings for recipe in found] == [*[0] * 7, 3, 5, 10]
     assert [way.margin for way in blocks.WAYS] == [*[0.3] * 5, *[5.0] * 5]
 
 

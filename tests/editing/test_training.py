@@ -121,6 +121,18 @@ def test_a_unit_trains_to_the_same_bits_whenever_it_is_trained(family: Family) -
 # When a block stops
 
 
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_what_comes_to_win_is_noticed_though_no_block_leads_by_its_margin(
+    family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "Readout", functools.partial(Readout, competitors=1))
+    case = Case(family)
+    trainer = Trainer(case.backbone, case.lora, case.recipe, seed=0, margin=1e9)
+    assert trainer.train(case.unit(40)).answers == {}
+    monkeypatch.setattr(training, "LOOK_AROUND", 1000)
+    assert trainer.train(case.unit(40)).answers != {}
+
+
 @pytest.mark.parametrize("family", ["bert", "t5", "gpt2", "llama"])
 def test_a_block_stops_when_it_leads_everywhere_and_is_not_moved_any_further(family: Family) -> None:
     case = Case(family, iterations=80)
