@@ -29,8 +29,8 @@ from pipeline.editing.recipe import Recipe
 from pipeline.editing.replay import Replay, map_tensors
 
 LOOK_AROUND = 5
-"""Steps after which all blocks in training are held against the whole vocabulary. Else a wide margin, which some targets
-never reach, would leave tokens unnoticed that no set has and that have come to win."""
+"""Steps after which all blocks in training are held against the whole vocabulary. Else a token that no set has and that
+comes to win would stay unnoticed under a wide margin, which some targets never reach."""
 
 
 class Trainer:
