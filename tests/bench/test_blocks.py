@@ -109,7 +109,7 @@ def test_the_table_says_what_was_measured_and_on_what(on_disk: OnDisk, capsys: p
 
 @pytest.fixture
 def t5(backbone: Callable[[Family], Backbone]) -> Iterator[EditedModel]:
-    settings = EditingSettings(edits_per_block=1, margin=5.0, wordings=1, radius=1e-3)
+    settings = EditingSettings(edits_per_block=1, margin=1.0, wordings=1, radius=1e-3, iterations=200)
     model = EditedModel.from_backbone(backbone("t5"), settings=settings, index="memory")
     yield model
     model.close()
@@ -120,7 +120,7 @@ def test_a_rephrase_is_led_to_the_block_of_its_edit_wherever_it_lies(t5: EditedM
     words = words_of(t5.backbone.tokenizer.get_vocab())
     trained = [wordings(edit.edit_id, edit.prompt, edit.subject or "", "seq2seq", words, 1) for edit in facts]
     edits = [replace(edit, rephrases=(*own, "museum 1847")) for edit, own in zip(facts, trained, strict=True)]
-    assert all(outcome.learned for outcome in t5.edit(edits))
+    assert all(outcome.learned and outcome.steps < 200 for outcome in t5.edit(edits))  # in the other wording too
     assert {route.block for edit in edits for route in t5.route(edit.rephrases)} == {None}
     assert own_answers(t5, edits, BackboneAnswers(t5.backbone)) == [True, False, True, False]
 
