@@ -85,6 +85,8 @@ class Trainer:
         head = None if backbone.task == "classification" else backbone.model.get_output_embeddings()
         readout = Readout(head)
         replay = Replay(backbone.model, len(slots) * batch.size)
+        # What a new block's first pass is beaten by, `_given` sees; after the last step nothing is trained any more.
+        looks = range(LOOK_AROUND if unit.start is None else 0, unit.iterations, LOOK_AROUND)
         with self._lora.request(), hidden_instead_of_logits(head), torch.enable_grad():
             for step in range(unit.iterations + 1):
                 self._lora.activate(optimiser.weights(), None, len(slots), backbone.dtype)
@@ -94,7 +96,7 @@ class Trainer:
                 if batch.given is None:
                     batch.given = self._given(readout, batch, hidden if unit.start is None else None)
                 losses, leads = readout.losses(hidden, batch.targets, batch.owners, batch.given)
-                finished = self._finished(readout, batch, hidden, leads, len(slots), step % LOOK_AROUND == 0)
+                finished = self._finished(readout, batch, hidden, leads, len(slots), step in looks)
                 for slot in slots[finished].tolist():
                     steps[slot] = step
                 if step == unit.iterations or bool(finished.all()):
@@ -145,9 +147,10 @@ class Trainer:
         assert batch.given is not None
         behind = torch.zeros(blocks, dtype=torch.long, device=leads.device)
         seems = behind.index_add(0, owners, (leads <= self._margin).long()) == 0
-        if not around and not bool(seems.any()):
+        looked_at = seems | around
+        if not bool(looked_at.any()):
             return seems
-        asked = torch.ones_like(owners, dtype=torch.bool) if around else seems[owners]
+        asked = looked_at[owners]
         exact = readout.leads(hidden.detach()[asked], batch.targets[asked], extend=True, owners=owners[asked])
         exact -= batch.given[asked]
         return seems & (behind.index_add(0, owners[asked], (exact <= self._margin).long()) == 0)
