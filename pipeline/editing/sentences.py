@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from importlib.util import find_spec
-from operator import itemgetter
 from pathlib import Path
 
 import torch
@@ -22,7 +21,7 @@ from transformers.utils import logging
 
 from pipeline.editing.backbone import weights_digest
 from pipeline.editing.pooling import mean_over_tokens, read_in_batches
-from pipeline.editing.spelling import Lexicon
+from pipeline.editing.spelling import MARKS, Lexicon, tokens_of
 from pipeline.errors import MeloError
 
 MINILM = "minilm"
@@ -125,9 +124,9 @@ class SentenceEncoder(Encoder):
 
     @cached_property
     def lexicon(self) -> Lexicon:
-        """The words that have a token of their own; tokenizers are trained so that the most frequent come first."""
-        tokens = sorted(self._tokenizer.get_vocab().items(), key=itemgetter(1))
-        return Lexicon([word for token, _ in tokens if (word := token.lstrip("Ġ▁").casefold()).isalpha()])
+        """The words that have a token of their own."""
+        tokens = tokens_of(self._tokenizer.get_vocab())
+        return Lexicon([word for token in tokens if (word := token.lstrip(MARKS).casefold()).isalpha()])
 
     @cached_property
     def digest(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -22,6 +22,9 @@ QUESTION_WORDS = frozenset(_QUESTIONS.split())
 JOINERS = frozenset(_JOINERS.split())
 ORDINARY = QUESTION_WORDS | JOINERS | frozenset(_PRONOUNS.split())
 """Words of every text: none of them is another one misspelt."""
+
+MARKS = "Ġ▁"
+"""One of them stands before a token that begins a word: in byte-level vocabularies, and in SentencePiece's."""
 
 Readings = tuple[tuple[str, int], ...]
 """What may be meant, one word or two, and how many words of the text that is."""
@@ -137,6 +140,11 @@ class Vocabulary:
             if left in self.words and f"{left} {right}" in self._joined.get(left + right, ()):
                 found.add(f"{left} {right}")
         return found
+
+
+def tokens_of(vocabulary: Mapping[str, int]) -> list[str]:
+    """A tokenizer's tokens by their ids: tokenizers are trained so that the most frequent come first."""
+    return sorted(vocabulary, key=vocabulary.__getitem__)
 
 
 class Lexicon:

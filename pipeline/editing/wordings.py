@@ -16,11 +16,9 @@ from pipeline.editing.backbone import Backbone
 from pipeline.editing.curriculum import Lesson
 from pipeline.editing.edit import Edit, EditError
 from pipeline.editing.recipe import Recipe
-from pipeline.editing.spelling import ORDINARY
+from pipeline.editing.spelling import MARKS, ORDINARY, tokens_of
 from pipeline.settings import Task
 
-MARKS = "Ġ▁"
-"""One of them stands before a token that begins a word: in byte-level vocabularies, and in SentencePiece's."""
 FEWEST, MOST = 3, 25
 """Words of a sentence that stands before a prompt."""
 
@@ -74,8 +72,8 @@ def reworded(lessons: Sequence[Lesson], edits: Sequence[Edit], backbone: Backbon
 
 def words_of(vocabulary: Mapping[str, int]) -> list[str]:
     """Whole words of a tokenizer's vocabulary, in the order of their tokens; plain English ones where it marks none."""
-    tokens = sorted(vocabulary, key=vocabulary.__getitem__)
-    words = [token[1:] for token in tokens if len(token) > 2 and token[0] in MARKS and token[1:].isalpha()]
+    marked = [token[1:] for token in tokens_of(vocabulary) if len(token) > 2 and token[0] in MARKS]
+    words = [word for word in marked if word.isalpha()]
     return words or sorted(ORDINARY)
 
 
