@@ -1,3 +1,5 @@
+"""Blocks in training: side by side as alone, until they lead, and learned or not as free generation says."""
+
 from __future__ import annotations
 
 import functools
@@ -6,62 +8,22 @@ from typing import Any
 
 import pytest
 import torch
-from transformers.modeling_outputs import BaseModelOutput
 
 from pipeline.editing import training
-from pipeline.editing.adam import BETAS, BlockAdam
+from pipeline.editing.adam import BlockAdam
 from pipeline.editing.answering import free_answers, says
 from pipeline.editing.backbone import Backbone
-from pipeline.editing.batches import Batch, collate, encode_frozen
-from pipeline.editing.blocks import BlockWeights, DynamicLora, initial_weights
+from pipeline.editing.batches import collate
+from pipeline.editing.blocks import BlockWeights
 from pipeline.editing.curriculum import Lesson, TrainedUnit, Unit
 from pipeline.editing.edit import Edit
-from pipeline.editing.families import resolve
 from pipeline.editing.loading import from_objects
 from pipeline.editing.model import EditedModel
 from pipeline.editing.readout import Readout
-from pipeline.editing.recipe import Recipe
 from pipeline.editing.training import Trainer
 from pipeline.settings import EditingSettings
+from tests.editing.case import MARGIN, PROMPTS, TARGETS, Case, assert_close
 from tests.editing.tiny import FAMILIES, LABELS, Family, task_of, tiny_backbone
-
-PROMPTS = [
-    "Who wrote it?",
-    "The capital is",
-    "My sister's favourite",
-    "When did it move?",
-    "The treaty was signed in",
-    "What is a novel series?",
-]
-TARGETS = ["Paris", "green wood", "1847", "my sister", "three ministers", "Aldershore"]
-MARGIN = 0.3
-
-
-class Case:
-    """A tiny backbone with hooks, a trainer, and six lessons."""
-
-    def __init__(self, family: Family, **settings: Any) -> None:
-        model, tokenizer = tiny_backbone(family)
-        self.backbone = from_objects(model, tokenizer, task_of(family), f"tiny-{family}")
-        self.recipe: Recipe = resolve(model, self.backbone.task, EditingSettings(**settings))
-        self.lora = DynamicLora(model, self.recipe.block_modules, self.recipe.scale)
-        self.trainer = Trainer(self.backbone, self.lora, self.recipe, seed=0, margin=MARGIN)
-        targets = [LABELS[i % 5] for i in range(6)] if self.backbone.task == "classification" else TARGETS
-        self.lessons = [
-            Lesson(str(i), tuple(prompt), tuple(target))
-            for i, (prompt, target) in enumerate(
-                zip(
-                    self.backbone.tokenize_prompts(PROMPTS),
-                    self.backbone.tokenize_targets(targets, PROMPTS),
-                    strict=True,
-                )
-            )
-        ]
-
-    def unit(self, iterations: int, first: int = 0) -> Unit:
-        """Three blocks of two lessons."""
-        lessons = tuple((self.lessons[i], self.lessons[i + 1]) for i in (0, 2, 4))
-        return Unit((first, first + 1, first + 2), lessons, iterations)
 
 
 def alone(unit: Unit, slot: int) -> Unit:
@@ -70,12 +32,6 @@ def alone(unit: Unit, slot: int) -> Unit:
 
 def slot_of(weights: BlockWeights, slot: int) -> BlockWeights:
     return {name: (a[slot : slot + 1], b[slot : slot + 1]) for name, (a, b) in weights.items()}
-
-
-def assert_close(one: BlockWeights, other: BlockWeights, atol: float) -> None:
-    for name in one:
-        for mine, theirs in zip(one[name], other[name], strict=True):
-            torch.testing.assert_close(mine, theirs, rtol=0, atol=atol)
 
 
 def assert_equal(one: TrainedUnit, other: TrainedUnit) -> None:
@@ -230,120 +186,6 @@ def test_training_leaves_the_backbone_as_it_was() -> None:
     assert all(torch.equal(state[name], tensor) for name, tensor in case.backbone.model.state_dict().items())
     assert not any(parameter.requires_grad for parameter in case.backbone.model.parameters())
     assert answers_of(case.backbone, case.lessons) == answers
-
-
-# The optimiser
-
-
-def quadratic(weights: BlockWeights, goals: BlockWeights) -> torch.Tensor:
-    return sum(
-        ((tensor - goal) ** 4).sum()
-        for name in weights
-        for tensor, goal in zip(weights[name], goals[name], strict=True)
-    )  # type: ignore[return-value]
-
-
-def test_blocks_that_stay_go_on_as_in_torchs_adam() -> None:
-    widths = {"up": (5, 4), "down": (4, 5)}
-    start = initial_weights(widths, [0, 1, 2], 2, 1.0, seed=0)
-    goals = {name: (a + 1, b - 1) for name, (a, b) in initial_weights(widths, [3, 4, 5], 2, 1.0, seed=1).items()}
-    kept = [0, 2]
-    mine = BlockAdam(start, 0.05, torch.device("cpu"))
-    theirs = {
-        name: (a[kept].clone().requires_grad_(), b[kept].clone().requires_grad_()) for name, (a, b) in start.items()
-    }
-    adam = torch.optim.Adam([tensor for pair in theirs.values() for tensor in pair], lr=0.05, betas=BETAS)
-    for step in range(6):
-        rate = 0.05 if step < 4 else 0.02
-        if step == 2:
-            mine.keep(torch.tensor(kept))
-        mine.step(quadratic(mine.weights(), goals if step < 2 else pick(goals, kept)), rate)
-        adam.param_groups[0]["lr"] = rate
-        adam.zero_grad()
-        quadratic(theirs, pick(goals, kept)).backward()
-        adam.step()
-    for name, pair in mine.weights().items():
-        for tensor, other, first in zip(pair, theirs[name], start[name], strict=True):
-            torch.testing.assert_close(tensor.detach(), other.detach())
-            assert not torch.allclose(tensor, first[kept], atol=0.1)
-
-
-def pick(weights: BlockWeights, kept: list[int]) -> BlockWeights:
-    return {name: (a[kept], b[kept]) for name, (a, b) in weights.items()}
-
-
-def test_the_optimiser_stores_its_blocks_and_spares_its_start() -> None:
-    widths = {"up": (5, 4)}
-    start = initial_weights(widths, [0, 1, 2], 2, 1.0, seed=0)
-    copy = pick(start, [0, 1, 2])
-    into = {name: (torch.zeros_like(a), torch.zeros_like(b)) for name, (a, b) in start.items()}
-    adam = BlockAdam(start, 0.05, torch.device("cpu"))
-    adam.step(quadratic(adam.weights(), pick(start, [1, 2, 0])), 0.05)
-    adam.keep(torch.tensor([1]))
-    adam.store(into, torch.tensor([2]))
-    assert_close(start, copy, atol=0)
-    assert torch.equal(into["up"][0][2], adam.weights()["up"][0].detach()[0])
-    assert not into["up"][0][:2].any()
-    assert not torch.equal(into["up"][0][2], start["up"][0][1])
-
-
-# Batches
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_batch_asks_for_every_target_token_given_those_before_it(family: Family) -> None:
-    case = Case(family)
-    batch = collate(case.backbone, [case.lessons[:3], case.lessons[3:]], None)
-    assert batch.size == 3
-    assert batch.targets.tolist() == [token for lesson in case.lessons for token in lesson.target]
-    assert batch.rows.tolist() == [row for row, lesson in enumerate(case.lessons) for _ in lesson.target]
-    with torch.no_grad():
-        together = batch.pick(case.backbone.model(**batch.inputs).logits)
-        for row, lesson in enumerate(case.lessons):
-            torch.testing.assert_close(
-                together[batch.rows == row], logits_of(case.backbone, lesson), rtol=1e-3, atol=1e-3
-            )
-
-
-def logits_of(backbone: Backbone, lesson: Lesson) -> torch.Tensor:
-    """What predicts the target's tokens, of one lesson by itself."""
-    prompt, target = list(lesson.prompt), list(lesson.target)
-    if backbone.task == "classification":
-        return backbone.model(torch.tensor([prompt])).logits
-    if backbone.task == "causal":
-        return backbone.model(torch.tensor([prompt + target])).logits[0, len(prompt) - 1 : -1]
-    start = backbone.model.config.decoder_start_token_id
-    decoder = torch.tensor([[start, *target[:-1]]])
-    return backbone.model(torch.tensor([prompt]), decoder_input_ids=decoder).logits[0]
-
-
-@pytest.mark.parametrize("family", ["bert", "t5", "gpt2"])
-def test_rows_that_are_kept_are_the_batch_of_their_lessons(family: Family) -> None:
-    case = Case(family)
-    whole = collate(case.backbone, [case.lessons[:2], case.lessons[2:4], case.lessons[4:]], None)
-    whole.keep(torch.tensor([2, 3]))
-    small: Batch = collate(case.backbone, [case.lessons[2:4]], None)
-    assert torch.equal(whole.targets, small.targets)
-    assert torch.equal(whole.rows, small.rows)
-    with torch.no_grad():
-        one, other = (b.pick(case.backbone.model(**b.inputs).logits) for b in (whole, small))
-    torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
-
-
-def test_a_frozen_encoder_is_read_once() -> None:
-    case = Case("t5")
-    prompts = [lesson.prompt for lesson in case.lessons] * 8  # more than a pass holds
-    encoded = encode_frozen(case.backbone, case.lora, prompts)
-    assert isinstance(encoded, BaseModelOutput)
-    for prompt, hidden in zip(prompts, encoded.last_hidden_state, strict=True):
-        single = case.backbone.encode(torch.tensor([prompt]), torch.ones(1, len(prompt), dtype=torch.long))
-        torch.testing.assert_close(hidden[: len(prompt)], single[0], rtol=1e-3, atol=1e-3)
-
-
-def test_an_encoder_with_blocks_and_no_encoder_at_all_are_not_read_beforehand() -> None:
-    sides = ("encoder.block.3.layer.1.DenseReluDense.wo", "decoder.block.3.layer.2.DenseReluDense.wo")
-    for case in (Case("gpt2"), Case("bert"), Case("t5", key_layer="encoder.block.1", block_modules=sides)):
-        assert encode_frozen(case.backbone, case.lora, [case.lessons[0].prompt]) is None
 
 
 # Learned or not, as the edited model tells it
