@@ -1,8 +1,4 @@
-"""An edit call in its three parts: what is to be trained, who trains it, and what it came to.
-
-A plan depends on the edits and the model alone; who trains its units, where and in which order, makes no difference
-to what is taken in of them (rule 6).
-"""
+"""The first and the last third of an edit call: what is to be trained, and what is remembered of what it came to."""
 
 from __future__ import annotations
 
