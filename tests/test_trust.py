@@ -88,7 +88,13 @@ class _Counting(SimpleHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.asked.append(self.path)
-        super().do_GET()
+        if self.path.startswith("/drop/elsewhere/"):
+            self.send_response(int(self.path.rpartition("/")[2].partition(".")[0]))
+            self.send_header("Location", "/secret/c.jsonl?sig=KEY")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        else:
+            super().do_GET()
 
     do_HEAD = do_GET  # noqa: N815 (the base class's name)
 
@@ -124,6 +130,17 @@ def test_a_url_is_asked_for_nothing_unless_it_is_listed(web: str) -> None:
         with pytest.raises(TrustError):
             files(source, allowed)
     assert _Counting.asked == []
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_listed_server_sends_nobody_to_a_place_that_is_not(status: int, web: str) -> None:
+    with pytest.raises(TrustError, match=f"sends on to {web}/secret/c.jsonl\\.") as refused:
+        files(f"{web}/drop/elsewhere/{status}.jsonl", [f"{web}/drop"])
+    assert not [path for path in _Counting.asked if path.startswith("/secret")]
+    assert "KEY" not in str(refused.value)
+    (followed,) = files(f"{web}/drop/elsewhere/{status}.jsonl")  # where nothing is listed, all is trusted
+    with followed.open() as content:
+        assert content.read() == ROW.encode()
 
 
 def test_models_are_listed_by_folder_and_by_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

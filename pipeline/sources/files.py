@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
-from typing import IO, Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 import fsspec
 
 from pipeline import credentials
 from pipeline.errors import MeloError
 from pipeline.trust import TrustError, covered, paths
+
+if TYPE_CHECKING:
+    from aiohttp import ClientResponse
 
 UNFINISHED = (".tmp", ".temp", ".part", ".partial", ".crdownload", ".swp", "~")
 """Endings that programs give to what they have not finished writing."""
@@ -89,7 +92,7 @@ def files(source: str, allowed: Sequence[str] = ()) -> list[SourceFile]:
     try:
         if allowed and "::" in source:
             raise TrustError(f"{shown(source)} is not read: a chain of URLs can't be held against MELO_TRUST__SOURCES")
-        system, path = fsspec.url_to_fs(source)
+        system, path = fsspec.url_to_fs(source, **_manners(source, allowed))
         _check(system, path, allowed)
         system.invalidate_cache()
         info = system.info(path)
@@ -105,6 +108,8 @@ def files(source: str, allowed: Sequence[str] = ()) -> list[SourceFile]:
     except TrustError:
         raise
     except FileNotFoundError as error:
+        if isinstance(error.__cause__, TrustError):
+            raise error.__cause__ from None
         # Over HTTP a server that is down raises this too, with what happened as its cause.
         cause = f" ({_without_secrets(error.__cause__, source)})" if error.__cause__ else ""
         raise SourceError(f"no file or folder at {shown(source)}{cause}: name one that is there") from None
@@ -130,6 +135,22 @@ def _check(system: fsspec.AbstractFileSystem, path: str, allowed: Sequence[str])
         raise TrustError(
             f"{place} is not read: MELO_TRUST__SOURCES allows {', '.join(allowed)}. Add it there, if you trust whoever "
             "can write to it"
+        )
+
+
+def _manners(source: str, allowed: Sequence[str]) -> dict[str, Any]:
+    """Options of a file system: a web server that is listed sends nobody on, since it could send to one that is not."""
+    if not allowed or urlsplit(source).scheme not in ("http", "https"):
+        return {}
+    return {"allow_redirects": False, "client_kwargs": {"raise_for_status": _refuse_to_be_sent_on}}
+
+
+async def _refuse_to_be_sent_on(answer: ClientResponse) -> None:
+    if 300 <= answer.status < 400 and (elsewhere := answer.headers.get("Location")) is not None:
+        here, there = str(answer.url), urljoin(str(answer.url), elsewhere)
+        raise TrustError(
+            f"{shown(here)} is not read: it sends on to {shown(there)}. Name that place as the source, and in "
+            "MELO_TRUST__SOURCES, if you trust whoever can write to it"
         )
 
 
