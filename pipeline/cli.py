@@ -218,7 +218,7 @@ def calibrate(
             max=0.5,
             help="The same for what is asked about subjects of other edits: some of it is taught in other words.",
         ),
-    ] = 0.03,
+    ] = 0.06,
     encoder: Annotated[
         list[str] | None, typer.Option(metavar="DIR|ID", help="Sentence encoder to try besides MiniLM; repeatable.")
     ] = None,

@@ -37,7 +37,7 @@ from pipeline.telling import Track
 KEPT = 0.5
 """A kind is bounded too unless that would leave less than this part of the recall."""
 TIE = 0.01
-"""Candidates whose recall differs by no more are equally good: the cheaper one is chosen."""
+"""Candidates whose gains differ by no more are equally good: the cheaper one is chosen."""
 LEAST = 0.05
 """Recall below which nothing is chosen: that is chance, and next to nothing."""
 SHORTER, TIMES = 0.9, 20
@@ -58,6 +58,7 @@ class Attempt:
         radii: chosen for it.
         routed: what became of the questions; None where there is no radius, and nothing is led anywhere.
         holds: whether every bounded kind has few enough false routes in the choosing half.
+        gain: as ``Tried`` has it.
     """
 
     candidate: Candidate
@@ -66,6 +67,7 @@ class Attempt:
     radii: Radii = NOWHERE
     routed: Routed | None = None
     holds: bool = False
+    gain: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,8 @@ def calibrate(
     track: Track,
 ) -> Calibrated:
     """Chooses what makes keys, whether subjects gate, and radii, on half of the questions; the other half rates it.
+
+    What is chosen leads most rephrases right, less what it leads astray (``sweep``), within the wanted shares.
 
     Args:
         backbone: the model that is edited.
@@ -190,7 +194,8 @@ def _tried(trial: Trial, attempt: Attempt, shares: Mapping[str, float], settings
         led = routed(trial, attempt.keyed, radii, settings.conflicts)
         led_astray = {kind: led.led[trial.of(kind, choosing=True)].mean() for kind in shares}
         holds = all(led_astray[kind] <= share + 1e-9 for kind, share in shares.items())
-        found = replace(attempt, radii=radii, routed=led, holds=holds)
+        gain = led.right[trial.of("rephrase", choosing=True)].mean() - max(led_astray.values())
+        found = replace(attempt, radii=radii, routed=led, holds=holds, gain=float(gain))
         if holds:
             break
     return found
@@ -211,16 +216,17 @@ def _told(trial: Trial, attempt: Attempt, blocks: dict[str, Any]) -> Tried:
         found=rates(FOUND, right),
         led=rates(LEFT_ALONE, led),
         choosing_recall=float(right[rephrases].mean()),
+        gain=attempt.gain,
         holds=attempt.holds,
     )
 
 
 def _best(attempts: Sequence[Attempt], tried: Sequence[Tried]) -> int | None:
-    """The cheapest of those that lead most rephrases right; none that leads more astray than wanted."""
+    """The cheapest of those that gain most; none that leads more astray than wanted."""
     able = [place for place, each in enumerate(tried) if each.holds and each.choosing_recall >= LEAST]
-    most = max((tried[place].choosing_recall for place in able), default=0.0)
-    equal = [place for place in able if tried[place].choosing_recall >= most - TIE]
-    return min(equal, key=lambda i: (attempts[i].candidate.cost, -tried[i].choosing_recall), default=None)
+    most = max((tried[place].gain for place in able), default=0.0)
+    equal = [place for place in able if tried[place].gain >= most - TIE]
+    return min(equal, key=lambda i: (attempts[i].candidate.cost, -tried[i].gain), default=None)
 
 
 def _own_negatives(trial: Trial, attempt: Attempt) -> OwnNegatives | None:

@@ -1,4 +1,8 @@
-"""From distances to radii: as far as the wanted share of false routes allows, by distances to single keys.
+"""From distances to radii: what pays best within the wanted shares of false routes, by distances to single keys.
+
+Radii are those of the highest J (Youden, Index for rating diagnostic tests, Cancer 3, 1950): the share of rephrases led
+right, less the share of questions led astray. A wanted share bounds that, and on its own would let as many astray as it
+allows, even where almost every rephrase is found before.
 
 An edit with a subject is reached by questions that name it, within the one radius; an edit without by all, within the
 other. Without the gate no edit has a subject. Clusters may make more of a radius than single keys show, or less; what
@@ -85,7 +89,7 @@ def measured(trial: Trial, keyed: Keyed) -> Distances:
 
 
 def choose(trial: Trial, distances: Distances, bounds: Mapping[str, float]) -> Radii:
-    """The radii that lead as many rephrases right as the wanted shares of false routes allow, by the choosing half.
+    """The radii of the highest J within the wanted shares of false routes, by the choosing half.
 
     Edits without a subject may take of each share what they are of all edits, the others what is left.
 
@@ -101,13 +105,13 @@ def choose(trial: Trial, distances: Distances, bounds: Mapping[str, float]) -> R
     if distances.share_free:
         part = distances.share_free
         limit = min(first_too_many(distances.free[of[kind]], share * part) for kind, share in bounds.items())
-        free = _within(distances.free[rephrases][distances.free_right[rephrases]], limit)
+        free = _best(_right(distances.free, distances.free_right, rephrases), distances.free, of, limit)
         spent = distances.free <= (0.0 if free is None else free)
     if distances.share_free == 1.0:
         return Radii(free, None)
     named = np.where(spent, 0.0, distances.named)
     limit = min(first_too_many(named[of[kind]], share) for kind, share in bounds.items())
-    return Radii(free, _within(distances.named[rephrases][distances.named_right[rephrases]], limit))
+    return Radii(free, _best(_right(distances.named, distances.named_right, rephrases), named, of, limit))
 
 
 def first_too_many(apart: Floats, wanted: float) -> float:
@@ -116,10 +120,36 @@ def first_too_many(apart: Floats, wanted: float) -> float:
     return float(np.sort(apart)[allowed]) if allowed < len(apart) else math.inf
 
 
-def _within(right: Floats, limit: float) -> float | None:
-    """Half way between the farthest rephrase that is let in and the first question that would be one too many."""
-    last = float(max(right[(right < limit) & np.isfinite(right)], default=0.0))
-    return ((last + limit) / 2 if math.isfinite(limit) else last) or None
+def _right(apart: Floats, right: NDArray[np.bool_], rephrases: Places) -> Floats:
+    """How far the rephrases lie from where they are right to be led; inf of those that would be led elsewhere."""
+    return np.where(right, apart, np.inf)[rephrases]
+
+
+def _best(rephrases: Floats, apart: Floats, others: Mapping[str, Places], limit: float) -> float | None:
+    """Half way between the farthest rephrase that it pays to let in and the first other question beyond it.
+
+    Args:
+        rephrases: distances, inf of those that are led elsewhere.
+        apart: [q], of all questions.
+        others: by kind, those that are to be led nowhere.
+        limit: distance of the first of them that would be one too many.
+    """
+    steps = np.unique(rephrases[rephrases < limit])
+    if not len(steps):
+        return None
+    found = _within(rephrases, steps)
+    gains = np.min([found - _within(apart[places], steps) for places in others.values()], axis=0)  # [steps]
+    if np.max(gains) <= 0:
+        return None
+    last = float(steps[np.argmax(gains)])
+    beyond = [float(apart[places][apart[places] > last].min(initial=math.inf)) for places in others.values()]
+    first = min(limit, *beyond)
+    return (last + first) / 2 if math.isfinite(first) else last
+
+
+def _within(apart: Floats, steps: Floats) -> Floats:
+    """The share of some questions that lies within each of ascending distances."""
+    return np.searchsorted(np.sort(apart), steps, "right") / len(apart)
 
 
 def recall(trial: Trial, distances: Distances, radii: Radii) -> float:
@@ -138,6 +168,4 @@ def curve(trial: Trial, distances: Distances, radii: Radii) -> tuple[Floats, Flo
     factor, right = distances.reach(radii)
     rephrases, others = trial.of("rephrase", choosing=False), trial.of("distractor", choosing=False)
     steps = np.unique(factor[np.isfinite(factor)])
-    found = np.sort(np.where(right, factor, np.inf)[rephrases])
-    false = np.searchsorted(np.sort(factor[others]), steps, "right") / len(others)
-    return false, np.searchsorted(found, steps, "right") / len(rephrases)
+    return _within(factor[others], steps), _within(np.where(right, factor, np.inf)[rephrases], steps)

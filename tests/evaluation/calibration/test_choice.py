@@ -72,6 +72,32 @@ def test_what_separates_is_chosen_without_a_gate_that_it_does_not_need(table: pa
     assert others["alike, last token"] == 0.0
 
 
+def test_what_finds_less_is_chosen_where_the_rest_would_be_paid_for_by_more_that_goes_astray(
+    table: pa.Table, made: dict[str, Any]
+) -> None:
+    def careless(prompts: list[str]) -> torch.Tensor:
+        """Of countries with an "r" it can't be told what is asked of them, at any distance."""
+        told = torch.tensor([not any("r" in name and name in prompt for name in COUNTRIES) for prompt in prompts])
+        keys = apart(prompts)
+        keys[:, len(COUNTRIES) : -1] *= told[:, None]
+        return keys
+
+    def careful(prompts: list[str]) -> torch.Tensor:
+        """Rephrases about countries whose name ends in "n" lie too far off."""
+        keys = apart(prompts)
+        keys[:, -2] *= torch.tensor([30.0 if prompt.rstrip("?.").endswith("n") else 1.0 for prompt in prompts])
+        return keys
+
+    made.clear()
+    made |= {"careless": careless, "careful": careful}
+    found = run(table, wanted=1.0).result
+    more, less = (next(each for each in found.candidates if each.name == f"{name}, last token") for name in made)
+    assert more.holds
+    assert more.choosing_recall == 1.0 > less.choosing_recall
+    assert more.gain < less.gain
+    assert found.choice == less
+
+
 def test_rates_are_counted_in_the_half_that_had_no_part_in_the_choice(table: pa.Table, made: dict[str, Any]) -> None:
     made.clear()
     made["half"] = half_apart

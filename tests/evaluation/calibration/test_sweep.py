@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -68,7 +69,8 @@ def test_a_wider_share_of_false_routes_never_costs_recall_and_is_kept(trial: Tri
 def test_edits_without_a_subject_take_their_part_of_the_false_routes(trial: Trial) -> None:
     half = tuple("" if place % 2 else subject for place, subject in enumerate(trial.subjects))
     some = Trial(trial.edits, trial.held_out, half, trial.questions, trial.naming)
-    keys = torch.randn(len(trial.prompts), 4, generator=torch.Generator().manual_seed(1))
+    keys = apart(trial.prompts)
+    keys += 0.5 * torch.randn(keys.shape, generator=torch.Generator().manual_seed(1))
     distances = measured(some, whole(some, keys, gate=True))
     assert 0.4 < distances.share_free < 0.6
     radii = choose(some, distances, {"distractor": 0.1})
@@ -78,6 +80,20 @@ def test_edits_without_a_subject_take_their_part_of_the_false_routes(trial: Tria
     free = np.mean(distances.free[asked] <= radii.free)
     assert free <= 0.1 * distances.share_free
     assert np.mean((distances.free[asked] <= radii.free) | (distances.named[asked] <= radii.named)) <= 0.1
+
+
+def test_no_farther_than_it_pays(trial: Trial) -> None:
+    """Of two rephrases the farther one lies behind a crowd of distractors, which the wanted share would let through."""
+    distances = measured(trial, whole(trial, apart(trial.prompts), gate=False))
+    rephrases, others = trial.of("rephrase", True), trial.of("distractor", True)
+    free = np.full_like(distances.free, 9.0)
+    free[rephrases], free[rephrases[0]], free[others[: len(others) // 2]] = 1.0, 4.0, 3.0
+    crowded = replace(distances, free=free)
+    assert choose(trial, crowded, {"distractor": 0.9}).free == pytest.approx((1.0 + 3.0) / 2)
+    free[others] = 9.0
+    assert choose(trial, crowded, {"distractor": 0.9}).free == pytest.approx((4.0 + 9.0) / 2)
+    free[others], free[rephrases] = 3.0, 4.0
+    assert choose(trial, crowded, {"distractor": 1.0}) == Radii()
 
 
 def test_the_curve_rises_from_the_nearest_questions_to_all_within_reach(trial: Trial) -> None:
