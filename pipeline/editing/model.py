@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -238,6 +238,17 @@ class EditedModel:
         """Where each prompt goes, and which cluster is nearest where it goes nowhere."""
         self._publish()
         return self._router.route(list(prompts), outside=True)
+
+    def warm_up(self) -> Iterator[None]:
+        """Reads what the prompts and rephrases of live edits ask, so that requests in these words are routed at once.
+
+        Yields:
+            After each batch. Other threads may ask meanwhile.
+        """
+        self._publish()
+        edits = [record.edit for record in self.records.live().values()]
+        wordings = [wording for edit in edits for wording in (edit.prompt, *edit.rephrases)]
+        yield from self._router.read_ahead(wordings)
 
     def answer(
         self, prompts: Sequence[str], new_tokens: int, blocks: Sequence[int | None] | None = None

@@ -20,6 +20,9 @@ from pipeline.editing.index.protocol import holds
 from pipeline.editing.keys import KeyReader
 from pipeline.editing.subjects import SubjectGate
 
+AHEAD = 128
+"""Wordings that are read ahead at once; requests that come meanwhile wait for no more than these."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -84,6 +87,22 @@ class Router:
         keys = self._keys_of(sought, prompts)
         with self._lock:
             return self._found(sought, keys, len(prompts), outside)
+
+    def read_ahead(self, wordings: Sequence[str]) -> Iterator[None]:
+        """Has the encoder remember what wordings ask, so that a request in these words costs no pass through it.
+
+        Args:
+            wordings: of edits that are known.
+
+        Yields:
+            After every ``AHEAD`` of them. There is nothing to do where keys are of whole prompts.
+        """
+        for start in range(0, len(wordings) if self._encoder.apart else 0, AHEAD):
+            batch = wordings[start : start + AHEAD]
+            with self._lock:
+                sought = [each for each in self._sought(batch) if each.clause is not None]
+            self._keys_of(sought, batch)
+            yield
 
     @contextmanager
     def during(self, asked: Asked, activate: Callable[[list[Route]], None], outside: bool = False) -> Iterator[None]:

@@ -1,7 +1,8 @@
 """The version that is served: the registry's champion, and the next one once there is another.
 
-A new champion is loaded beside the old one, on the same backbone, and takes over between two requests. What is being
-answered goes on with the version that it began with, which is closed after its last answer.
+A new champion is loaded beside the old one, on the same backbone, reads what its edits' wordings ask, and takes over
+between two requests. What is being answered goes on with the version that it began with, which is closed after its last
+answer. The first champion answers while it reads.
 """
 
 from __future__ import annotations
@@ -117,6 +118,8 @@ class Champion:
                 return
             backbone = None if self._served is None else self._served.model.backbone
             model = self._load(champion, backbone)
+            if backbone is not None:
+                self._warm_up(model)
             fresh = Served(champion.number, champion.digest, model, len(model.records.live()))
         except (MeloError, OSError) as error:
             self.failures += 1
@@ -134,8 +137,17 @@ class Champion:
         self._swap(None)
 
     def _look_again(self, every: float) -> None:
+        with self.held() as served:
+            if served is not None:
+                self._warm_up(served.model)
         while not self._over.wait(every):
             self.refresh()
+
+    def _warm_up(self, model: EditedModel) -> None:
+        """Until it is warm, or all is over."""
+        for _ in model.warm_up():
+            if self._over.is_set():
+                return
 
     def _swap(self, fresh: Served | None) -> None:
         with self._lock:

@@ -109,6 +109,50 @@ def test_sentences_are_read_once_and_what_names_nothing_not_at_all(
         model.close()
 
 
+def test_who_has_warmed_up_reads_the_wordings_of_live_edits_no_more(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taught = new_model("t5", encoder=folder, subjects=True)
+    reworded, undone = "Whom did Ada Byron call mother?", "Where did Bo Lee live?"
+    try:
+        teach(taught, [Edit(MOTHER, "Anne", (reworded,), subject="Ada Byron"), Edit(undone, "Oslo", subject="Bo Lee")])
+        taught.undo([Edit(undone, "Oslo").edit_id])
+        taught.save(tmp_path / "version")
+    finally:
+        taught.close()
+    model = EditedModel.load(tmp_path / "version", backbone=tiny("t5"), index="memory")
+    try:
+        assert isinstance(model.encoder, SentenceKeys)
+        asked, read = model.encoder.asked, list[str]()
+
+        def watched(clauses: Sequence[Clause]) -> torch.Tensor:
+            read.extend(clause.asks for clause in clauses)
+            return asked(clauses)
+
+        monkeypatch.setattr(model.encoder, "asked", watched)
+        expected = model.route([MOTHER, reworded])
+        assert len(read) == 2
+        model.encoder._remembered.clear()
+        read.clear()
+        assert list(model.warm_up()) == [None]
+        assert sorted(read) == ["Who is the mother of ?", "Whom did call mother?"]
+        assert model.route([MOTHER, reworded]) == expected
+        assert len(read) == 2
+        model.route(["Where did Ada Byron live?"])
+        assert len(read) == 3
+    finally:
+        model.close()
+
+
+def test_where_keys_are_of_whole_prompts_there_is_nothing_to_warm_up() -> None:
+    model = new_model("t5")
+    try:
+        teach(model, EDITS)
+        assert list(model.warm_up()) == []
+    finally:
+        model.close()
+
+
 def test_the_cluster_that_a_prompt_lies_deepest_in_answers() -> None:
     sought = [Sought(0, [""]), Sought(0, ["a"]), Sought(2, ["b"]), Sought(2, ["c"])]
     near, deep = Route(1, 1, 0.2, 0.25, "near"), Route(2, 2, 0.5, 1.0, "deep")

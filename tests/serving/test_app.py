@@ -128,6 +128,33 @@ def test_a_stream_is_the_answer_in_pieces_and_then_who_spoke(client: TestClient)
     assert "error" in json.loads(refused.text.removeprefix("data: "))
 
 
+def test_the_first_champion_answers_while_it_warms_up_and_the_next_one_takes_over_warm(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    champion = champion_of(shelf, "t5")
+    began, served, go_on = threading.Event(), list[int | None](), threading.Event()
+
+    def warm_up(model: EditedModel) -> Iterator[None]:
+        served.append(None if champion.served is None else champion.served.number)
+        began.set()
+        assert go_on.wait(60)
+        yield
+
+    monkeypatch.setattr(EditedModel, "warm_up", warm_up)
+    champion.start()
+    try:
+        assert began.wait(60)
+        assert champion.served is not None
+        go_on.set()
+        shelf.number = 2
+        champion.refresh()
+        assert champion.served.number == 2
+        assert served == [1, 1]
+    finally:
+        go_on.set()
+        champion.close()
+
+
 def test_a_classifier_names_a_class_and_takes_nothing_else(tmp_path: Path) -> None:
     shelf = Shelf(*saved(tmp_path, "bert", "sport"))
     shelf.number = 1

@@ -39,7 +39,9 @@ class Tried(_Frozen):
     found: dict[str, Rate] = Field(description="by kind of wording: share led to an edit of its label")
     led: dict[str, Rate] = Field(description="by kind of what no edit is about: share led to one, the false routes")
     choosing_recall: float = Field(description="share of the choosing half's rephrases that are led right")
-    gain: float = Field(description="that, less the share of the bounded kind that is led astray most: what is chosen by")
+    gain: float = Field(
+        description="that, less the share of the bounded kind that is led astray most: what is chosen by"
+    )
     holds: bool = Field(description="no bounded kind has more false routes than wanted in the choosing half")
 
 
