@@ -36,6 +36,7 @@ class Served:
         edits: how many of its edits are live.
         asked: requests that are being answered by it.
         leaving: whether another one has taken its place.
+        warm: whether it has read what its edits' wordings ask.
     """
 
     number: int
@@ -44,6 +45,7 @@ class Served:
     edits: int
     asked: int = field(default=0)
     leaving: bool = field(default=False)
+    warm: bool = field(default=False)
 
 
 def loaded(version: Registered, backbone: Backbone | None) -> EditedModel:
@@ -118,9 +120,9 @@ class Champion:
                 return
             backbone = None if self._served is None else self._served.model.backbone
             model = self._load(champion, backbone)
-            if backbone is not None:
-                self._warm_up(model)
             fresh = Served(champion.number, champion.digest, model, len(model.records.live()))
+            if backbone is not None:  # another one answers meanwhile
+                self._warm_up(fresh)
         except (MeloError, OSError) as error:
             self.failures += 1
             logger.error("the champion is not taken in, and what is served stays: %s", error)
@@ -137,17 +139,20 @@ class Champion:
         self._swap(None)
 
     def _look_again(self, every: float) -> None:
-        with self.held() as served:
-            if served is not None:
-                self._warm_up(served.model)
-        while not self._over.wait(every):
+        while True:
+            with self.held() as served:
+                if served is not None and not served.warm:
+                    self._warm_up(served)
+            if self._over.wait(every):
+                return
             self.refresh()
 
-    def _warm_up(self, model: EditedModel) -> None:
+    def _warm_up(self, version: Served) -> None:
         """Until it is warm, or all is over."""
-        for _ in model.warm_up():
+        for _ in version.model.warm_up():
             if self._over.is_set():
                 return
+        version.warm = True
 
     def _swap(self, fresh: Served | None) -> None:
         with self._lock:

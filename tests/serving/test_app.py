@@ -155,6 +155,42 @@ def test_the_first_champion_answers_while_it_warms_up_and_the_next_one_takes_ove
         champion.close()
 
 
+def test_a_first_champion_that_comes_late_warms_up_as_well_and_only_once(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warmed = list[EditedModel]()
+
+    def warm_up(model: EditedModel) -> Iterator[None]:
+        warmed.append(model)
+        yield
+
+    monkeypatch.setattr(EditedModel, "warm_up", warm_up)
+    shelf.number = None
+    champion = champion_of(shelf, "t5", every=0.02)
+    looks = 0
+
+    def counted() -> int | None:
+        nonlocal looks
+        looks += 1
+        return shelf.number
+
+    monkeypatch.setattr(shelf, "champion_number", counted)
+    champion.start()
+    try:
+        assert champion.served is None
+        shelf.number = 1
+        until = time.monotonic() + 60
+        while not warmed and time.monotonic() < until:
+            time.sleep(0.01)
+        seen = looks
+        while looks < seen + 3 and time.monotonic() < until:
+            time.sleep(0.01)
+        assert champion.served is not None
+        assert warmed == [champion.served.model]
+    finally:
+        champion.close()
+
+
 def test_a_classifier_names_a_class_and_takes_nothing_else(tmp_path: Path) -> None:
     shelf = Shelf(*saved(tmp_path, "bert", "sport"))
     shelf.number = 1

@@ -1,8 +1,8 @@
 """From distances to radii: what pays best within the wanted shares of false routes, by distances to single keys.
 
 Radii are those of the highest J (Youden, Index for rating diagnostic tests, Cancer 3, 1950): the share of rephrases led
-right, less the share of questions led astray. A wanted share bounds that, and on its own would let as many astray as it
-allows, even where almost every rephrase is found before.
+right, less the share led astray of the bounded kind that fares worst. A wanted share bounds that, and on its own would
+let as many astray as it allows, even where almost every rephrase is found before.
 
 An edit with a subject is reached by questions that name it, within the one radius; an edit without by all, within the
 other. Without the gate no edit has a subject. Clusters may make more of a radius than single keys show, or less; what
@@ -168,4 +168,4 @@ def curve(trial: Trial, distances: Distances, radii: Radii) -> tuple[Floats, Flo
     factor, right = distances.reach(radii)
     rephrases, others = trial.of("rephrase", choosing=False), trial.of("distractor", choosing=False)
     steps = np.unique(factor[np.isfinite(factor)])
-    return _within(factor[others], steps), _within(np.where(right, factor, np.inf)[rephrases], steps)
+    return _within(factor[others], steps), _within(_right(factor, right, rephrases), steps)
